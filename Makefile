@@ -1,0 +1,79 @@
+# The front door: `make help` lists what there is. `make check` is everything a merge needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT := python3-venv iproute2 nftables conntrack runc containernetworking-plugins openssl arping iputils-ping ca-certificates procps util-linux
+SOURCES := lbctl speaker tests docs
+
+.PHONY: help setup system format lint types arch test property netns cluster manifests drift binaries bench demo check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: system $(VENV)/.ready ## Install the system packages and the pinned Python packages
+
+system:
+	@missing=(); for p in $(APT); do dpkg-query -W -f '$${db:Status-Status}' "$$p" 2>/dev/null | grep -qx installed || missing+=("$$p"); done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	  echo "installing system packages: $${missing[*]}" >&2; \
+	  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "cannot install them here; as root on Debian: apt-get install $${missing[*]}" >&2; exit 2; fi; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; } >/tmp/lbctl-apt.log 2>&1 || { tail -n 20 /tmp/lbctl-apt.log >&2; exit 2; }; \
+	fi
+
+$(VENV)/.ready: constraints.txt pyproject.toml
+	@echo "installing the pinned Python packages into $(VENV)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+format: $(VENV)/.ready ## Write the code in the one format
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+lint: $(VENV)/.ready ## Rules of style and correctness
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: $(VENV)/.ready ## mypy, strict
+	$(BIN)/mypy
+
+arch: $(VENV)/.ready ## Who may import whom (.importlinter)
+	$(BIN)/lint-imports --no-cache
+
+test: setup ## Unit tests and transcripts: the inner loop
+	$(BIN)/pytest tests/unit tests/transcripts
+
+property: setup ## Laws over all inputs
+	$(BIN)/pytest tests/property
+
+netns: setup ## The kernel and real tools agree, in namespaces
+	$(BIN)/pytest tests/netns
+
+binaries: setup ## Find or build the cluster's binaries (minutes, once; cached outside the checkout)
+	$(BIN)/python -m lbctl.lab.binaries
+
+cluster: setup binaries ## The whole product on the lab
+	$(BIN)/pytest tests/cluster
+
+manifests: $(VENV)/.ready ## Generate CRDs and reference pages from the code
+	$(BIN)/python -m docs.generate
+
+drift: $(VENV)/.ready ## Fail if a generated file is not what the code says
+	$(BIN)/python -m docs.generate --check
+
+check: setup lint types arch drift test property netns cluster ## Everything a merge needs
+
+bench: setup binaries ## Measure the figures of docs/explanation/performance.md; nothing else may run
+	$(BIN)/python -m tests.bench
+
+demo: setup binaries ## A lab, a Service, an address, an answer
+	$(BIN)/lbctl lab demo
+
+clean: ## Remove what make made in the checkout
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,101 @@
+"""Addresses, families and ranges: the arithmetic of pools. Pure.
+
+A range is one contiguous block; a CIDR and `first-last` are two spellings of it. Ranges are
+kept as first and last address, never expanded, so a /64 costs what a /32 costs. IPv4-mapped
+tricks and mixed-family ranges are refused at the parser.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from lbctl.model.outcome import Problem
+
+Address = IPv4Address | IPv6Address
+
+
+class Family(enum.StrEnum):
+    """Name an address family as `spec.ipFamilies` of a Service does."""
+
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+
+
+def family_of(address: Address) -> Family:
+    return Family.IPV4 if address.version == 4 else Family.IPV6
+
+
+def parse_address(text: str) -> Address | None:
+    """Return the address that `text` spells, or None. A zone (`%eth0`) is not part of an address."""
+    try:
+        return None if "%" in text else ip_address(text.strip())
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Hold every address from `first` to `last`, both included, of one family."""
+
+    first: Address
+    last: Address
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.first)
+
+    @property
+    def size(self) -> int:
+        return int(self.last) - int(self.first) + 1
+
+    def __contains__(self, address: Address) -> bool:
+        return address.version == self.first.version and int(self.first) <= int(address) <= int(
+            self.last
+        )
+
+    def overlaps(self, other: Range) -> bool:
+        return (
+            self.first.version == other.first.version
+            and int(self.first) <= int(other.last)
+            and int(other.first) <= int(self.last)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+def parse_range(text: str, path: str) -> Range | Problem:
+    """Return the range that one item of `spec.addresses` spells, or the problem with it.
+
+    A CIDR's host bits are masked away, as MetalLB does. A bare address is refused, because an
+    operator who forgot the prefix length would otherwise own one address and wonder.
+    """
+    text = text.strip()
+    if "/" in text:
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            return Problem(
+                path=path, message=f"{text!r} is not a CIDR such as 192.0.2.0/24 or 2001:db8::/64"
+            )
+        return Range(first=network[0], last=network[-1])
+    head, dash, tail = text.partition("-")
+    if not dash:
+        hint = (
+            f"{text}/32 or {text}/128"
+            if parse_address(text)
+            else "192.0.2.0/24 or 192.0.2.1-192.0.2.9"
+        )
+        return Problem(
+            path=path, message=f"{text!r} is neither a CIDR nor first-last; write {hint}"
+        )
+    first, last = parse_address(head), parse_address(tail)
+    if first is None or last is None:
+        return Problem(path=path, message=f"{text!r} is not a range such as 192.0.2.1-192.0.2.9")
+    if first.version != last.version:
+        return Problem(path=path, message=f"{text!r} runs from one address family to the other")
+    if int(first) > int(last):
+        return Problem(path=path, message=f"{text!r} ends before it begins; swap the two addresses")
+    return Range(first=first, last=last)

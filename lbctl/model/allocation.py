@@ -1,0 +1,56 @@
+"""What the allocator says of one Service: addresses or a refusal, and how it came to it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lbctl.model.address import Address
+from lbctl.model.names import PoolName, ServiceKey
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """Say what one pool answered: None as reason means that it gave an address."""
+
+    pool: PoolName
+    reason: Reason | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Hold the decision on one Service that is ours.
+
+    `addresses` and `pools` run in parallel, IPv4 first; both empty with `refused` set means that
+    the status must be empty. A partial dual-stack allocation has one address and `refused` saying
+    what is missing.
+    """
+
+    service: ServiceKey
+    addresses: tuple[Address, ...]
+    pools: tuple[PoolName, ...]
+    refused: Refused | None
+    trace: tuple[Tried, ...]
+
+    @property
+    def reason(self) -> Reason:
+        """Return the reason of the condition lbctl.io/Allocated."""
+        if self.refused is None:
+            return Reason.ALLOCATED
+        return Reason.PARTIALLY_ALLOCATED if self.addresses else self.refused.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotOurs:
+    """Say why a Service is none of our business: it is never written to.
+
+    `release` is True when it carries our mark and so our address must be cleared (a Service whose
+    type or class changed away from us).
+    """
+
+    service: ServiceKey
+    reason: Reason
+    detail: str
+    release: bool

@@ -1,0 +1,43 @@
+"""Name the things that Kubernetes names: keys and identifiers used across the product. Pure.
+
+NewTypes keep a node name from being handed over where a pool name is meant; keys of
+namespaced objects are values so that they sort, hash and print as `namespace/name`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+NodeName = NewType("NodeName", str)
+PoolName = NewType("PoolName", str)
+LinkName = NewType("LinkName", str)
+Incarnation = NewType("Incarnation", str)
+"""One life of a speaker process; a restarted process is a new member with a new incarnation."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceKey:
+    """Identify a Service as `namespace/name`. Positional on purpose: it is written everywhere."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Identify one configuration object: kind, namespace (empty if cluster-wide) and name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.namespace}/{self.name}"
+            if self.namespace
+            else f"{self.kind} {self.name}"
+        )

@@ -1,0 +1,330 @@
+"""The closed set of reasons: every no, and every notable yes, that the product can say. Pure.
+
+A reason's value is the string in conditions, Events, metric labels and docs. Each carries a
+title, the usual cause, a command that checks it and the cure: docs/reference/reasons.md, the
+condition's message and `lbctl explain` are generated from this table, so that a text cannot
+drift from the code. Where MetalLB has an Event reason for the same thing, the Event keeps it
+(reference: allocation decisions); see `Explanation.event`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Reason(enum.StrEnum):
+    """Name why. The groups are allocation, configuration, and announcing on one node."""
+
+    # Condition lbctl.io/Allocated, True
+    ALLOCATED = "Allocated"
+    PARTIALLY_ALLOCATED = "PartiallyAllocated"
+    # Condition lbctl.io/Allocated, False
+    POOL_EXHAUSTED = "PoolExhausted"
+    NO_POOL_MATCHES = "NoPoolMatches"
+    UNKNOWN_POOL = "UnknownPool"
+    POOL_NOT_ALLOWED = "PoolNotAllowed"
+    ADDRESS_IN_USE = "AddressInUse"
+    ADDRESS_NOT_IN_ANY_POOL = "AddressNotInAnyPool"
+    ADDRESS_NOT_IN_REQUESTED_POOL = "AddressNotInRequestedPool"
+    SHARING_KEY_DIFFERS = "SharingKeyDiffers"
+    PORT_IN_USE = "PortInUse"
+    FAMILY_MISMATCH = "FamilyMismatch"
+    INVALID_REQUEST = "InvalidRequest"
+    NO_CLUSTER_IP = "NoClusterIP"
+    # The Service is none of our business
+    NOT_LOAD_BALANCER = "NotLoadBalancer"
+    FOREIGN_CLASS = "ForeignClass"
+    FOREIGN_ADDRESS = "ForeignAddress"
+    # Why one pool did not serve one Service (the trace)
+    AUTO_ASSIGN_OFF = "AutoAssignOff"
+    NO_SUCH_FAMILY = "NoSuchFamily"
+    # Condition Accepted on configuration objects
+    ACCEPTED = "Accepted"
+    INVALID = "Invalid"
+    OVERLAPS = "Overlaps"
+    # Why a node does or does not announce an address
+    ANNOUNCED = "Announced"
+    NOT_ALLOCATED = "NotAllocated"
+    NO_ADVERTISEMENT = "NoAdvertisement"
+    NODE_NOT_SELECTED = "NodeNotSelected"
+    NODE_EXCLUDED = "NodeExcluded"
+    NODE_NETWORK_UNAVAILABLE = "NodeNetworkUnavailable"
+    NODE_NOT_READY = "NodeNotReady"
+    NODE_OUT_OF_SERVICE = "NodeOutOfService"
+    NO_SPEAKER = "NoSpeaker"
+    NODE_DRAINING = "NodeDraining"
+    INTERFACE_MISSING = "InterfaceMissing"
+    INTERFACE_DOWN = "InterfaceDown"
+    NO_CARRIER = "NoCarrier"
+    FAMILY_MISSING_ON_INTERFACE = "FamilyMissingOnInterface"
+    NO_ENDPOINTS = "NoEndpoints"
+    NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
+    NOT_ELECTED = "NotElected"
+    YIELDED = "Yielded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Explain a reason to an operator: what it means, why it happens, how to check and cure it.
+
+    `check` is one shell command with the placeholders {namespace}, {name} (the Service),
+    {pool}, {node} and {lbctl_namespace}.
+    """
+
+    title: str
+    cause: str
+    check: str
+    cure: str
+
+
+_GET_SERVICE = "kubectl -n {namespace} get service {name} -o yaml"
+_GET_POOLS = "lbctl get pools"
+_EXPLAIN = "lbctl explain -n {namespace} {name}"
+_GET_NODE = "kubectl get node {node} -o yaml"
+
+EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.ALLOCATED: Explanation(
+        title="The Service has every address it needs",
+        cause="A pool had a free address of each wanted family, or the present address is still lawful.",
+        check="lbctl get services -n {namespace}",
+        cure="Nothing to do.",
+    ),
+    Reason.PARTIALLY_ALLOCATED: Explanation(
+        title="A dual-stack Service has an address of one family only",
+        cause="ipFamilyPolicy is PreferDualStack and no pool has a free address of the other family.",
+        check=_GET_POOLS,
+        cure="Add a range of the missing family to a pool; the second address follows by itself.",
+    ),
+    Reason.POOL_EXHAUSTED: Explanation(
+        title="Every pool that could serve the Service is full",
+        cause="All addresses of the matching pools are in use.",
+        check=_GET_POOLS,
+        cure="Add a range to a pool, or delete a Service that no longer needs its address.",
+    ),
+    Reason.NO_POOL_MATCHES: Explanation(
+        title="No pool may serve this Service",
+        cause="There is no accepted pool, or each has autoAssign: false, the wrong family, or a "
+        "serviceAllocation that does not match the Service.",
+        check=_EXPLAIN,
+        cure="Create an IPAddressPool, or change the rule that the trace names.",
+    ),
+    Reason.UNKNOWN_POOL: Explanation(
+        title="The requested pool does not exist",
+        cause="The annotation lbctl.io/address-pool names a pool that is missing or not accepted.",
+        check=_GET_POOLS,
+        cure="Correct the annotation or create the pool.",
+    ),
+    Reason.POOL_NOT_ALLOWED: Explanation(
+        title="The requested pool does not serve this Service",
+        cause="The pool's serviceAllocation (namespaces or selectors) does not match the Service.",
+        check="kubectl -n {lbctl_namespace} get ipaddresspools.lbctl.io {pool} -o yaml",
+        cure="Request another pool or widen the pool's serviceAllocation.",
+    ),
+    Reason.ADDRESS_IN_USE: Explanation(
+        title="The requested address belongs to another Service",
+        cause="Two Services ask for one address and do not share it.",
+        check="kubectl get services -A",
+        cure="Ask for another address, or give both Services the same lbctl.io/allow-shared-ip key.",
+    ),
+    Reason.ADDRESS_NOT_IN_ANY_POOL: Explanation(
+        title="The requested address lies in no pool",
+        cause="lbctl gives only addresses that an accepted IPAddressPool holds.",
+        check=_GET_POOLS,
+        cure="Ask for an address of a pool or add the address to a pool.",
+    ),
+    Reason.ADDRESS_NOT_IN_REQUESTED_POOL: Explanation(
+        title="The requested address is not in the requested pool",
+        cause="The annotations ask for a pool and for an address outside it.",
+        check=_GET_SERVICE,
+        cure="Drop one of the two annotations or make them agree.",
+    ),
+    Reason.SHARING_KEY_DIFFERS: Explanation(
+        title="The address is shared under another key",
+        cause="Services share an address only with equal lbctl.io/allow-shared-ip keys, and with "
+        "externalTrafficPolicy Local only with equal selectors.",
+        check=_GET_SERVICE,
+        cure="Give the Services the same key, or let this one have an address of its own.",
+    ),
+    Reason.PORT_IN_USE: Explanation(
+        title="Another Service on the shared address has this port",
+        cause="Two Services that share an address cannot both have the same protocol and port.",
+        check=_GET_SERVICE,
+        cure="Change the port or give the Service an address of its own.",
+    ),
+    Reason.FAMILY_MISMATCH: Explanation(
+        title="The requested addresses are not of the Service's families",
+        cause="The request has an address of a family that spec.ipFamilies lacks, or lacks one.",
+        check=_GET_SERVICE,
+        cure="Ask for one address of each family in spec.ipFamilies.",
+    ),
+    Reason.INVALID_REQUEST: Explanation(
+        title="The request on the Service cannot be read",
+        cause="An annotation or spec.loadBalancerIP holds something that is not an address, more than "
+        "one address of a family, or the two contradict each other.",
+        check=_GET_SERVICE,
+        cure="Correct the field that the message names.",
+    ),
+    Reason.NO_CLUSTER_IP: Explanation(
+        title="The Service has no cluster IP",
+        cause="A headless Service (clusterIP: None) has nothing that kube-proxy could carry traffic to.",
+        check=_GET_SERVICE,
+        cure="Create the Service without clusterIP: None.",
+    ),
+    Reason.NOT_LOAD_BALANCER: Explanation(
+        title="The Service does not ask for a load balancer",
+        cause="spec.type is not LoadBalancer.",
+        check=_GET_SERVICE,
+        cure="Set spec.type to LoadBalancer if the Service should have an external IP.",
+    ),
+    Reason.FOREIGN_CLASS: Explanation(
+        title="The Service belongs to another load balancer",
+        cause="spec.loadBalancerClass differs from this installation's --load-balancer-class.",
+        check=_GET_SERVICE,
+        cure="Create the Service with the class that this installation serves.",
+    ),
+    Reason.FOREIGN_ADDRESS: Explanation(
+        title="The Service already has an address from somebody else",
+        cause="Its status holds an address or host name that is in none of our pools and lacks our mark.",
+        check=_GET_SERVICE,
+        cure="Let the other load balancer release the Service, or empty its status.loadBalancer.",
+    ),
+    Reason.AUTO_ASSIGN_OFF: Explanation(
+        title="The pool serves only Services that ask for it",
+        cause="The pool has autoAssign: false.",
+        check=_GET_POOLS,
+        cure="Annotate the Service with lbctl.io/address-pool, or set autoAssign: true.",
+    ),
+    Reason.NO_SUCH_FAMILY: Explanation(
+        title="The pool has no range of the wanted family",
+        cause="The Service wants IPv4 or IPv6 and the pool holds only the other.",
+        check=_GET_POOLS,
+        cure="Add a range of that family to the pool.",
+    ),
+    Reason.ACCEPTED: Explanation(
+        title="The object is in effect",
+        cause="It is valid by itself and beside the others.",
+        check=_GET_POOLS,
+        cure="Nothing to do.",
+    ),
+    Reason.INVALID: Explanation(
+        title="The object is wrong and not in effect",
+        cause="A field holds something that cannot be used; the message names it.",
+        check=_GET_POOLS,
+        cure="Correct the field. Other objects are not affected.",
+    ),
+    Reason.OVERLAPS: Explanation(
+        title="The pool overlaps an older one and is not in effect",
+        cause="Two pools hold the same address; the older object works.",
+        check=_GET_POOLS,
+        cure="Remove the common addresses from one of the two.",
+    ),
+    Reason.ANNOUNCED: Explanation(
+        title="The node announces the address",
+        cause="It is eligible and was elected.",
+        check=_EXPLAIN,
+        cure="Nothing to do.",
+    ),
+    Reason.NOT_ALLOCATED: Explanation(
+        title="There is no address to announce",
+        cause="The Service has none yet.",
+        check=_EXPLAIN,
+        cure="See the reason of the condition lbctl.io/Allocated.",
+    ),
+    Reason.NO_ADVERTISEMENT: Explanation(
+        title="No advertisement covers the pool of the address",
+        cause="There is no L2Advertisement that selects this pool and this Service.",
+        check="kubectl -n {lbctl_namespace} get l2advertisements.lbctl.io -o yaml",
+        cure="Create an L2Advertisement whose spec.ipAddressPools names the pool (or is empty).",
+    ),
+    Reason.NODE_NOT_SELECTED: Explanation(
+        title="No advertisement selects the node",
+        cause="The nodeSelectors of the matching L2Advertisements leave the node out.",
+        check=_GET_NODE,
+        cure="Label the node or widen the nodeSelectors.",
+    ),
+    Reason.NODE_EXCLUDED: Explanation(
+        title="The node is excluded by label",
+        cause="It has the label node.kubernetes.io/exclude-from-external-load-balancers.",
+        check=_GET_NODE,
+        cure="Remove the label if the node should announce.",
+    ),
+    Reason.NODE_NETWORK_UNAVAILABLE: Explanation(
+        title="The node's network is not set up",
+        cause="Its condition NetworkUnavailable is True.",
+        check=_GET_NODE,
+        cure="Repair the network plugin on the node.",
+    ),
+    Reason.NODE_NOT_READY: Explanation(
+        title="The node is not ready",
+        cause="Its kubelet no longer reports: it lost power, network, or the kubelet for a while.",
+        check="kubectl get nodes",
+        cure="Bring the node back.",
+    ),
+    Reason.NODE_OUT_OF_SERVICE: Explanation(
+        title="The node is tainted out-of-service",
+        cause="An operator declared it dead with node.kubernetes.io/out-of-service.",
+        check=_GET_NODE,
+        cure="Remove the taint when the node is back.",
+    ),
+    Reason.NO_SPEAKER: Explanation(
+        title="No speaker runs on the node",
+        cause="The node has published no SpeakerStatus: its speaker pod is missing or cannot start.",
+        check="kubectl -n {lbctl_namespace} get pods -o wide",
+        cure="See the speaker pod's Events and logs.",
+    ),
+    Reason.NODE_DRAINING: Explanation(
+        title="The node's speaker is giving its addresses away",
+        cause="Its speaker is being stopped, or the node is annotated lbctl.io/drain.",
+        check="lbctl get nodes",
+        cure="Nothing, or remove the annotation.",
+    ),
+    Reason.INTERFACE_MISSING: Explanation(
+        title="The node lacks the advertisement's interface",
+        cause="None of spec.interfaces of the L2Advertisement exists on the node.",
+        check="lbctl get nodes -o json",
+        cure="Correct spec.interfaces or the node's network configuration.",
+    ),
+    Reason.INTERFACE_DOWN: Explanation(
+        title="The interface is down",
+        cause="Somebody set the interface down on the node.",
+        check="lbctl get nodes -o json",
+        cure="Set the interface up.",
+    ),
+    Reason.NO_CARRIER: Explanation(
+        title="The interface has no carrier",
+        cause="The cable, the switch port or the bond below it is down.",
+        check="lbctl get nodes -o json",
+        cure="Repair the link.",
+    ),
+    Reason.FAMILY_MISSING_ON_INTERFACE: Explanation(
+        title="The interface does not speak the address's family",
+        cause="An IPv6 address needs an interface with an IPv6 link-local address.",
+        check="lbctl get nodes -o json",
+        cure="Enable IPv6 on the interface (sysctl net.ipv6.conf.<name>.disable_ipv6=0).",
+    ),
+    Reason.NO_ENDPOINTS: Explanation(
+        title="The Service has no usable endpoint anywhere",
+        cause="No pod matches the selector, or none is ready or draining.",
+        check="kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}",
+        cure="Make the pods ready; the address is announced as soon as one is.",
+    ),
+    Reason.NO_LOCAL_ENDPOINTS: Explanation(
+        title="The Service has no ready endpoint on the node",
+        cause="externalTrafficPolicy is Local: only nodes with a ready endpoint may announce.",
+        check="kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}",
+        cure="Run a pod on the node, or use externalTrafficPolicy: Cluster.",
+    ),
+    Reason.NOT_ELECTED: Explanation(
+        title="Another node announces the address",
+        cause="Exactly one eligible node announces; rendezvous order chose another.",
+        check=_EXPLAIN,
+        cure="Nothing to do.",
+    ),
+    Reason.YIELDED: Explanation(
+        title="The node gave the address up to another",
+        cause="It had no contact with the API server and heard another speaker announce the address.",
+        check="lbctl get nodes",
+        cure="Restore the node's way to the API server.",
+    ),
+}
