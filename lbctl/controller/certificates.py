@@ -10,7 +10,7 @@ the old and the new certificate side by side while the Secret travels. The calle
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = datetime.timedelta(days=365)
-RENEW_BEFORE = datetime.timedelta(days=120)
+LIFETIME = dt.timedelta(days=365)
+RENEW_BEFORE = dt.timedelta(days=120)
 """A third of the lifetime: weeks of a broken leader do not let the certificate run out."""
-CLOCK_SKEW = datetime.timedelta(hours=1)
+CLOCK_SKEW = dt.timedelta(hours=1)
 """How far a certificate reaches back, for API servers whose clock is behind ours."""
 
 
@@ -37,7 +37,7 @@ class ServingPair:
 
 
 def make_serving_pair(
-    *, dns_names: tuple[str, ...], now: datetime.datetime, previous_trusted_pem: bytes = b""
+    *, dns_names: tuple[str, ...], now: dt.datetime, previous_trusted_pem: bytes = b""
 ) -> ServingPair:
     """Return a new CA, a server certificate of it for `dns_names`, and the trusted set.
 
@@ -81,9 +81,7 @@ def make_serving_pair(
     )
 
 
-def why_unfit(
-    pair: ServingPair, *, dns_names: tuple[str, ...], now: datetime.datetime
-) -> str | None:
+def why_unfit(pair: ServingPair, *, dns_names: tuple[str, ...], now: dt.datetime) -> str | None:
     """Return why the pair must be replaced, in one sentence for the log, or None if it is fit."""
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate_pem)
@@ -109,7 +107,7 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
-    now: datetime.datetime,
+    now: dt.datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -136,7 +134,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _first_certificate(pem: bytes, *, now: datetime.datetime) -> bytes:
+def _first_certificate(pem: bytes, *, now: dt.datetime) -> bytes:
     """Return the first certificate of a bundle, or b"" if it holds none that is still good."""
     try:
         first = x509.load_pem_x509_certificates(pem)[0]

@@ -33,11 +33,19 @@ class Outcome:
     pools: tuple[PoolName, ...]
     refused: Refused | None
     trace: tuple[Tried, ...]
+    lost: tuple[Refused, ...] = ()
+    """Why each address that the Service had until now is not kept: Event ClearAssignment."""
 
     @property
     def reason(self) -> Reason:
-        """Return the reason of the condition lbctl.io/Allocated."""
+        """Return the reason of the condition lbctl.io/Allocated.
+
+        A Service whose request cannot be read keeps its addresses: it is allocated, and `refused`
+        with InvalidRequest is a warning (Event LoadBalancerFailed).
+        """
         if self.refused is None:
+            return Reason.ALLOCATED
+        if self.addresses and self.refused.reason is Reason.INVALID_REQUEST:
             return Reason.ALLOCATED
         return Reason.PARTIALLY_ALLOCATED if self.addresses else self.refused.reason
 

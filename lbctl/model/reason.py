@@ -31,6 +31,7 @@ class Reason(enum.StrEnum):
     PORT_IN_USE = "PortInUse"
     FAMILY_MISMATCH = "FamilyMismatch"
     INVALID_REQUEST = "InvalidRequest"
+    REQUEST_CHANGED = "RequestChanged"
     NO_CLUSTER_IP = "NoClusterIP"
     # The Service is none of our business
     NOT_LOAD_BALANCER = "NotLoadBalancer"
@@ -58,6 +59,8 @@ class Reason(enum.StrEnum):
     INTERFACE_DOWN = "InterfaceDown"
     NO_CARRIER = "NoCarrier"
     FAMILY_MISSING_ON_INTERFACE = "FamilyMissingOnInterface"
+    INTERFACE_UNUSABLE = "InterfaceUnusable"
+    FASTPATH_DOWN = "FastPathDown"
     NO_ENDPOINTS = "NoEndpoints"
     NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
     NOT_ELECTED = "NotElected"
@@ -92,7 +95,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.PARTIALLY_ALLOCATED: Explanation(
         title="A dual-stack Service has an address of one family only",
-        cause="ipFamilyPolicy is PreferDualStack and no pool has a free address of the other family.",
+        cause="No pool has a free address of the other family: with PreferDualStack one is enough, "
+        "and with RequireDualStack an address that the Service has already is not taken away.",
         check=_GET_POOLS,
         cure="Add a range of the missing family to a pool; the second address follows by itself.",
     ),
@@ -164,6 +168,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "one address of a family, or the two contradict each other.",
         check=_GET_SERVICE,
         cure="Correct the field that the message names.",
+    ),
+    Reason.REQUEST_CHANGED: Explanation(
+        title="The Service asks for another address than it had",
+        cause="An annotation or spec.loadBalancerIP was edited; the old address was given up.",
+        check=_GET_SERVICE,
+        cure="Nothing to do, or ask for the old address again.",
     ),
     Reason.NO_CLUSTER_IP: Explanation(
         title="The Service has no cluster IP",
@@ -302,6 +312,18 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="An IPv6 address needs an interface with an IPv6 link-local address.",
         check="lbctl get nodes -o json",
         cure="Enable IPv6 on the interface (sysctl net.ipv6.conf.<name>.disable_ipv6=0).",
+    ),
+    Reason.INTERFACE_UNUSABLE: Explanation(
+        title="The speaker cannot use the interface",
+        cause="lb-fastpath could not open its packet socket there, most often without CAP_NET_RAW.",
+        check="lbctl get nodes -o json",
+        cure="Give the fastpath container NET_RAW, or repair what the message names.",
+    ),
+    Reason.FASTPATH_DOWN: Explanation(
+        title="The node's fast path is not running",
+        cause="lb-speaker has no connection to lb-fastpath, so nothing would answer ARP or NDP there.",
+        check="kubectl -n {lbctl_namespace} get pods -o wide",
+        cure="See the logs of the fastpath container of the node's speaker pod.",
     ),
     Reason.NO_ENDPOINTS: Explanation(
         title="The Service has no usable endpoint anywhere",

@@ -1,0 +1,142 @@
+"""Fetch the world once: log in, list every input, fold it into a snapshot.
+
+The command uses the same credentials, session, paths and fold as the processes in the cluster,
+so that it sees what they see. It only ever reads. Exit codes: 2 for a kubeconfig that cannot be
+used, 3 when the API server cannot be reached or refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lbctl.api.errors import ApiError, CredentialsError, problem_of
+from lbctl.api.session import ApiSession
+from lbctl.cli.login import login
+from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail
+from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
+from lbctl.kube.fold import Source, fold, inputs
+from lbctl.kube.groups import OWN_GROUP, SERVICE_L2_STATUS, Groups, groups
+from lbctl.model.names import ServiceKey
+from lbctl.model.outcome import Problem
+from lbctl.model.snapshot import EVERYTHING, Snapshot
+from lbctl.plan.allocation import EMPTY, Plan, plan
+from lbctl.plan.announcement import Announcement, plan_announcements
+
+DEFAULT_NAMESPACE = "lbctl-system"
+PAGE = 500
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Hold how to reach the cluster, as the options say."""
+
+    kubeconfig: Path | None
+    context: str | None
+    api_group: str
+    lbctl_namespace: str
+    load_balancer_class: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Hold everything that a verb renders: the snapshot, both plans and what speakers sent."""
+
+    snapshot: Snapshot
+    plan: Plan
+    announcement: Announcement
+    sent: Mapping[ServiceKey, ServiceL2Status]
+
+
+def access_options(command: Command) -> Command:
+    """Give a verb the options that say which cluster, as kubectl spells them."""
+    options = (
+        click.option(
+            "--kubeconfig",
+            envvar="KUBECONFIG",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
+        ),
+        click.option("--context", default=None, help="A context of the kubeconfig."),
+        click.option("--api-group", default=OWN_GROUP, envvar="LBCTL_API_GROUP", hidden=True),
+        click.option(
+            "--lbctl-namespace",
+            default=DEFAULT_NAMESPACE,
+            envvar="LBCTL_NAMESPACE",
+            show_default=True,
+            help="Where lbctl and its objects are.",
+        ),
+        click.option(
+            "--load-balancer-class",
+            default=None,
+            envvar="LBCTL_LOAD_BALANCER_CLASS",
+            help="The class that the controller serves, if it serves one.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def view(options: Mapping[str, Any]) -> View:
+    """Return the world as it is now; ends the command with one line if that is impossible."""
+    access = Access(**options)
+    table = groups(access.api_group)
+    if isinstance(table, Problem):
+        fail(str(table), EXIT_USAGE)
+    try:
+        return asyncio.run(_view(access, table))
+    except CredentialsError as error:
+        fail(str(error), EXIT_USAGE)
+    except ApiError as error:
+        fail(problem_of(error, verb="list", path=error.path), EXIT_UNREACHABLE)
+
+
+async def _view(access: Access, table: Groups) -> View:
+    async with ApiSession(login(_kubeconfig(access), access.context)) as session:
+        wanted = inputs(table, access.lbctl_namespace)
+        reported = table[SERVICE_L2_STATUS].collection(access.lbctl_namespace)
+        paths = [*(item.path for item in wanted), reported]
+        lists = await asyncio.gather(*(_list(session, path) for path in paths))
+    bodies: dict[Source, list[Any]] = {
+        item.source: items for item, items in zip(wanted, lists, strict=False)
+    }
+    snapshot = fold(bodies)
+    statuses = (parse_service_l2_status(body) for body in lists[-1])
+    return View(
+        snapshot=snapshot,
+        plan=plan(EMPTY, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class),
+        announcement=plan_announcements(
+            None, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class
+        ),
+        sent={one.service: one for one in statuses if one is not None},
+    )
+
+
+async def _list(session: ApiSession, path: str) -> list[Any]:
+    items: list[Any] = []
+    token = ""
+    while True:
+        params = {"limit": str(PAGE), **({"continue": token} if token else {})}
+        body = (await session.request("GET", path, params=params)).body
+        found = body.get("items")
+        items += found if isinstance(found, list) else []
+        token = (body.get("metadata") or {}).get("continue") or ""
+        if not token:
+            return items
+
+
+def _kubeconfig(access: Access) -> Path | None:
+    """Return the file that kubectl would take; None in a pod without one."""
+    home = Path.home() / ".kube" / "config"
+    if access.kubeconfig is not None:
+        return access.kubeconfig
+    return home if home.exists() or "KUBERNETES_SERVICE_HOST" not in os.environ else None

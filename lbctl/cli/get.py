@@ -1,0 +1,195 @@
+"""`lbctl get services|pools|nodes`: the decisions in one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from lbctl.cli.explain import explained
+from lbctl.cli.fetch import View, access_options, view
+from lbctl.cli.render import table, to_json
+from lbctl.model.reason import Reason
+
+output_option = click.option("-o", "output", default="table", type=click.Choice(["table", "json"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRow:
+    namespace: str
+    name: str
+    addresses: tuple[str, ...]
+    reason: str
+    announced_by: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRow:
+    name: str
+    accepted: bool
+    assigned_ipv4: int
+    available_ipv4: int
+    assigned_ipv6: int
+    available_ipv6: int
+    auto_assign: bool | None
+    """None when the object cannot be read."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRow:
+    node: str
+    ready: bool
+    speaker: str
+    """`up`, `draining`, `no fast path` or `none`."""
+    announces: int
+    links: tuple[str, ...]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def get() -> None:
+    """Show Services, pools or nodes as lbctl sees them."""
+
+
+@get.command()
+@click.option("-n", "--namespace", default=None, help="One namespace; all without it.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces (the default).")
+@output_option
+@access_options
+def services(namespace: str | None, all_namespaces: bool, output: str, **access: Any) -> None:
+    """Show Services of type LoadBalancer: address, reason and announcing node."""
+    rows = service_rows(view(access), None if all_namespaces else namespace)
+    lines = [
+        (
+            row.namespace,
+            row.name,
+            ",".join(row.addresses) or "-",
+            row.reason,
+            ",".join(row.announced_by) or "-",
+            row.detail,
+        )
+        for row in rows
+    ]
+    header = ("NAMESPACE", "NAME", "ADDRESSES", "REASON", "ANNOUNCED BY", "DETAIL")
+    _print(rows, header, lines, output)
+
+
+@get.command()
+@output_option
+@access_options
+def pools(output: str, **access: Any) -> None:
+    """Show pools: whether they are in effect, and how many addresses are left."""
+    rows = pool_rows(view(access))
+    lines = [
+        (
+            row.name,
+            "yes" if row.accepted else "no",
+            f"{row.assigned_ipv4}/{row.assigned_ipv4 + row.available_ipv4}",
+            f"{row.assigned_ipv6}/{row.assigned_ipv6 + row.available_ipv6}",
+            {True: "yes", False: "no", None: "?"}[row.auto_assign],
+            row.detail,
+        )
+        for row in rows
+    ]
+    header = ("NAME", "ACCEPTED", "IPV4 USED", "IPV6 USED", "AUTO ASSIGN", "DETAIL")
+    _print(rows, header, lines, output)
+
+
+@get.command()
+@output_option
+@access_options
+def nodes(output: str, **access: Any) -> None:
+    """Show nodes: whether their speaker works, and how many addresses they announce."""
+    rows = node_rows(view(access))
+    lines = [
+        (
+            row.node,
+            "yes" if row.ready else "no",
+            row.speaker,
+            str(row.announces),
+            ", ".join(row.links),
+        )
+        for row in rows
+    ]
+    _print(rows, ("NODE", "READY", "SPEAKER", "ANNOUNCES", "LINKS"), lines, output)
+
+
+def service_rows(found: View, namespace: str | None) -> list[ServiceRow]:
+    """Return a row for every LoadBalancer Service, by namespace and name."""
+    rows = []
+    for key, service in sorted(found.snapshot.services.items()):
+        if service.type != "LoadBalancer" or (namespace and key.namespace != namespace):
+            continue
+        explanation = explained(found, key)
+        assert explanation is not None, "the key is of this snapshot"
+        owners = tuple(dict.fromkeys(str(a.owner) for a in explanation.addresses if a.owner))
+        silent = next((a.refused for a in explanation.addresses if a.refused is not None), None)
+        healthy = explanation.reason in (Reason.ALLOCATED, Reason.PARTIALLY_ALLOCATED)
+        rows.append(
+            ServiceRow(
+                namespace=key.namespace,
+                name=key.name,
+                addresses=tuple(str(address) for address in explanation.shown),
+                reason=str(silent.reason if silent and healthy else explanation.reason),
+                announced_by=owners,
+                detail=silent.detail if silent and healthy else explanation.detail,
+            )
+        )
+    return rows
+
+
+def pool_rows(found: View) -> list[PoolRow]:
+    """Return a row for every pool object, by name."""
+    rows = []
+    for key, pool in sorted(found.snapshot.pools.items()):
+        verdict = found.plan.verdicts[key]
+        counters = found.plan.counters.get(key)
+        rows.append(
+            PoolRow(
+                name=key.name,
+                accepted=verdict.accepted,
+                assigned_ipv4=counters.assigned_ipv4 if counters else 0,
+                available_ipv4=counters.available_ipv4 if counters else 0,
+                assigned_ipv6=counters.assigned_ipv6 if counters else 0,
+                available_ipv6=counters.available_ipv6 if counters else 0,
+                auto_assign=pool.spec.auto_assign if pool.spec else None,
+                detail=verdict.message,
+            )
+        )
+    return rows
+
+
+def node_rows(found: View) -> list[NodeRow]:
+    """Return a row for every node, by name."""
+    rows = []
+    owned = [plan.owner for plan in found.announcement.addresses.values()]
+    for name, node in sorted(found.snapshot.nodes.items()):
+        report = found.snapshot.speakers.get(name)
+        if report is None:
+            speaker = "none"
+        elif report.draining or node.drain_requested:
+            speaker = "draining"
+        else:
+            speaker = "up" if report.fastpath_connected else "no fast path"
+        rows.append(
+            NodeRow(
+                node=name,
+                ready=node.ready,
+                speaker=speaker,
+                announces=owned.count(name),
+                links=tuple(
+                    f"{link.name} ({'up' if link.up and link.carrier else 'down'})"
+                    for link in (report.links if report else ())
+                ),
+            )
+        )
+    return rows
+
+
+def _print(
+    rows: Sequence[object], header: Sequence[str], lines: Sequence[Sequence[str]], output: str
+) -> None:
+    print(to_json(rows) if output == "json" else table(header, lines))

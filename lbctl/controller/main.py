@@ -1,0 +1,230 @@
+"""Compose lb-controller: flags, login, reflectors, Lease, reconciler, writer, kopf, status pages.
+
+Start-up waits for nothing but its own ports: with the API server away the process stands, says
+so in its log and on /readyz, and begins when the server comes. SIGTERM ends it in order: no new
+decisions, no more writes, then the Lease is given up, so that the successor starts at once and
+never beside us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from lbctl.api.credentials import Credentials, load_credentials
+from lbctl.api.errors import CredentialsError
+from lbctl.api.events import EventRecorder
+from lbctl.api.lease import AlwaysLeader, LeaseElector, Leadership
+from lbctl.api.session import ApiSession
+from lbctl.api.writer import Writer
+from lbctl.controller.admission import PoolJudge
+from lbctl.controller.gauges import plan_samples, reflector_samples, write_samples
+from lbctl.controller.inputs import Inputs
+from lbctl.controller.operator import Operator, OperatorSettings
+from lbctl.controller.reconciler import Reconciler
+from lbctl.controller.settings import PROGRAM, ControllerSettings, probe_port, read_settings
+from lbctl.controller.trust import Trust, TrustNames
+from lbctl.kube.groups import IP_ADDRESS_POOL
+from lbctl.run.flags import refuse_to_start
+from lbctl.run.http import ListenError, StatusServer
+from lbctl.run.logs import set_up_logging
+from lbctl.run.metrics import Exposition, Sample
+
+logger = logging.getLogger(__name__)
+
+EXIT_BY_S = 4.5
+"""After SIGTERM the process ends by then, whatever hangs: it promises 5 s."""
+KOPF_STOP_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run lb-controller until SIGTERM or SIGINT.
+
+    Raises:
+        SystemExit: 0 after a signal, 2 with one line on stderr if it cannot start.
+
+    """
+    settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
+    set_up_logging(level=settings.log_level, form=settings.log_format)
+    # kopf's own lines tell nothing that its supervisor does not.
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)
+    try:
+        credentials = load_credentials(settings.kubeconfig)
+    except CredentialsError as error:
+        refuse_to_start(PROGRAM, str(error))
+    if settings.webhook_port:
+        probe_port(settings.webhook_port, "--webhook-port")
+    try:
+        asyncio.run(_run(settings, credentials))
+    except ListenError as error:
+        refuse_to_start(PROGRAM, str(error))
+    raise SystemExit(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Hold what lb-controller consists of."""
+
+    inputs: Inputs
+    leadership: Leadership
+    writer: Writer
+    recorder: EventRecorder
+    reconciler: Reconciler
+    trust: Trust | None
+    operator: Operator | None
+
+    def not_ready(self) -> Iterator[str]:
+        """Yield why the process cannot do its job now."""
+        yield from self.inputs.problems()
+        if self.leadership.problem is not None:
+            yield self.leadership.problem
+        yield from self.reconciler.problems()
+
+    def samples(self) -> Iterator[Sample]:
+        yield Sample(name="lbctl_build_info", value=1, labels=("lb-controller", version("lbctl")))
+        yield from reflector_samples(self.inputs)
+        yield from write_samples(self.writer, self.recorder)
+        yield from plan_samples(self.reconciler, self.leadership)
+
+
+def compose(settings: ControllerSettings, credentials: Credentials, session: ApiSession) -> Parts:
+    """Return the parts, connected and not yet running. Needs the running loop."""
+    leadership: Leadership = (
+        LeaseElector(
+            session,
+            namespace=settings.namespace,
+            name=settings.lease,
+            identity=settings.identity,
+        )
+        if settings.leader_elect
+        else AlwaysLeader(settings.identity)
+    )
+    writer = Writer(session, may_write=leadership.may_write)
+    recorder = EventRecorder(session, component=PROGRAM, instance=settings.identity)
+    inputs = Inputs(session, groups=settings.groups, namespace=settings.namespace)
+    reconciler = Reconciler(
+        inputs,
+        leadership,
+        writer,
+        recorder,
+        session=session,
+        load_balancer_class=settings.load_balancer_class,
+    )
+    trust = operator = None
+    if settings.webhook_port:
+        pools = settings.groups[IP_ADDRESS_POOL]
+        operator = Operator(
+            OperatorSettings(
+                port=settings.webhook_port,
+                group=pools.group,
+                version=pools.version,
+                plural=pools.plural,
+            ),
+            credentials=credentials,
+            judge=PoolJudge(inputs.published_pools),
+        )
+        trust = Trust(
+            session,
+            writer,
+            leadership,
+            TrustNames(
+                namespace=settings.namespace,
+                service=settings.webhook_service,
+                configuration=settings.webhook_configuration,
+            ),
+            on_pair=operator.serve,
+        )
+    return Parts(
+        inputs=inputs,
+        leadership=leadership,
+        writer=writer,
+        recorder=recorder,
+        reconciler=reconciler,
+        trust=trust,
+        operator=operator,
+    )
+
+
+async def _run(settings: ControllerSettings, credentials: Credentials) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        _exit_in_time()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with ApiSession(credentials, user_agent=f"{PROGRAM}/{version('lbctl')}") as session:
+        parts = compose(settings, credentials, session)
+        pages = StatusServer(
+            settings.listen,
+            live=tuple,
+            ready=parts.not_ready,
+            metrics=Exposition([parts.samples]).render,
+        )
+        await pages.start()
+        logger.info("serving on %s as %s", settings.listen, settings.identity)
+        try:
+            await run_parts(parts, stopping)
+        finally:
+            await pages.stop()
+
+
+async def run_parts(parts: Parts, stopping: asyncio.Event) -> None:
+    """Run everything until `stopping`, then end it in the order that keeps one writer."""
+    deciding = _start(parts.inputs.run(), parts.reconciler.run(), *_maybe(parts.trust))
+    sending = _start(parts.writer.run(), parts.recorder.run())
+    contending = _start(parts.leadership.run())
+    everything = (*deciding, *sending, *contending)
+    stop = asyncio.create_task(stopping.wait(), name="stopping")
+    try:
+        done, _ = await asyncio.wait({stop, *everything}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stop}:
+            # None of them ends by itself: the process must not go on without one.
+            task.result()
+            raise RuntimeError(f"{task.get_name()} ended")
+    finally:
+        stop.cancel()
+        if parts.operator is not None:
+            parts.operator.stop(0.0)
+        for group in (deciding, sending, contending):
+            await _end(group)
+        if parts.operator is not None:
+            await asyncio.to_thread(parts.operator.stop, KOPF_STOP_S)
+
+
+def _start(*works: Coroutine[Any, Any, None]) -> tuple[asyncio.Task[None], ...]:
+    return tuple(asyncio.create_task(work, name=work.__qualname__) for work in works)
+
+
+def _maybe(trust: Trust | None) -> tuple[Coroutine[Any, Any, None], ...]:
+    return () if trust is None else (trust.run(),)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _exit_in_time() -> None:
+    """End the process even if something hangs (a name lookup in a thread, kopf)."""
+
+    def give_up() -> None:
+        with contextlib.suppress(Exception):
+            logger.warning("not everything ended in time")
+        os._exit(0)
+
+    timer = threading.Timer(EXIT_BY_S, give_up)
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,80 @@
+"""Declare how a field spells a range or an address, for the schema and the parser. Pure.
+
+The grammar is the common part of Go's netip (which the API server's CEL uses) and ours: no
+leading zeros, no zones, no netmasks, and no IPv4-mapped IPv6 addresses, which would make one
+address appear in two families.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address
+from typing import Any
+
+from lbctl.kube.crds.reading import shown
+from lbctl.kube.crds.table import Rule, Text
+from lbctl.model.address import Address, Range, parse_address, parse_range
+from lbctl.model.outcome import Problem
+
+RANGE_MAX = 100
+_PREFIX_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
+
+
+def strict_address(text: str, path: str) -> Address | Problem:
+    """Return the address, or the problem; a mapped address is told its IPv4 spelling."""
+    address = parse_address(text)
+    if address is None:
+        return Problem(path=path, message=f"{shown(text)} is not an IP address such as 192.0.2.10")
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return Problem(
+            path=path,
+            message=f"{shown(text)} is an IPv4-mapped address; write {address.ipv4_mapped}",
+        )
+    return address
+
+
+def strict_range(text: str, path: str) -> Range | Problem:
+    """Return the range of one `spec.addresses` item, or the problem with it."""
+    head, slash, length = text.strip().partition("/")
+    if slash and not _PREFIX_LENGTH.fullmatch(length):
+        return Problem(
+            path=path,
+            message=f"{shown(text)} has no prefix length after the slash; "
+            "write a CIDR such as 192.0.2.0/24 or 2001:db8::/64",
+        )
+    if not slash:
+        head, _, tail = head.partition("-")
+        if parse_address(tail) is not None and isinstance(strict_address(tail, path), Problem):
+            return _mapped(text, path)
+    if parse_address(head) is not None and isinstance(strict_address(head, path), Problem):
+        return _mapped(text, path)
+    return parse_range(text, path)
+
+
+def _mapped(text: str, path: str) -> Problem:
+    return Problem(
+        path=path, message=f"{shown(text)} uses IPv4-mapped addresses; write them as IPv4"
+    )
+
+
+def _is_range(value: Any) -> bool:
+    """Judge as the CEL rule does: the order of the two ends is beyond it."""
+    parsed = strict_range(value, "")
+    return not isinstance(parsed, Problem) or "ends before it begins" in parsed.message
+
+
+RANGE = Text(
+    max_length=RANGE_MAX,
+    min_length=1,
+    rules=(
+        Rule(
+            cel="isCIDR(self.trim()) || (self.split('-').size() == 2 "
+            "&& self.split('-').all(x, isIP(x.trim())) "
+            "&& ip(self.split('-')[0].trim()).family() == ip(self.split('-')[1].trim()).family())",
+            message="must be a CIDR such as 192.0.2.0/24 or a range such as 192.0.2.1-192.0.2.9 "
+            "of one address family; a single address is written with /32 or /128",
+            holds=_is_range,
+        ),
+    ),
+    parse=strict_range,
+)

@@ -1,0 +1,20 @@
+"""List the kinds in the order in which docs and manifests show them. Pure."""
+
+from __future__ import annotations
+
+from lbctl.kube.crds import (
+    configuration_state,
+    ip_address_pool,
+    l2_advertisement,
+    service_l2_status,
+    speaker_status,
+)
+from lbctl.kube.crds.table import Kind
+
+KINDS: tuple[Kind, ...] = (
+    ip_address_pool.KIND,
+    l2_advertisement.KIND,
+    service_l2_status.KIND,
+    speaker_status.KIND,
+    configuration_state.KIND,
+)

@@ -1,0 +1,218 @@
+"""Read a Service: the projection that the product works on. Never raises. Pure.
+
+What cannot be read of a request is a `Problem` inside the value. The value that travels is
+`WrittenService`, a model Service with what only the writer needs; decisions read the Service
+part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lbctl.kube import annotations as spelling
+from lbctl.kube.crds.addresses import strict_address
+from lbctl.kube.crds.conditions import NO_CONDITIONS, keep
+from lbctl.kube.crds.reading import shown
+from lbctl.kube.loose import Metadata, labels, mapping, metadata_of, number, objects, text, texts
+from lbctl.model.address import Address, Family, family_of, parse_address
+from lbctl.model.names import PoolName, ServiceKey
+from lbctl.model.outcome import Problem
+from lbctl.model.service import (
+    FamilyPolicy,
+    ObservedCondition,
+    Request,
+    Service,
+    ServicePort,
+    TrafficPolicy,
+)
+
+REQUESTED_MAX = 2
+VIP = "VIP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenService(Service):
+    """Hold a Service with its conditions and marks as found, for the patches alone."""
+
+    written_conditions: str = NO_CONDITIONS
+    """Every condition, of others as well, opaque (see crds/conditions)."""
+    own_mark: str | None = None
+    metallb_mark: str | None = None
+
+
+def parse_service(body: Any) -> WrittenService | None:
+    """Return the Service, or None when it has no name."""
+    metadata = metadata_of(body)
+    if metadata is None:
+        return None
+    spec, status = mapping(body.get("spec")), mapping(body.get("status"))
+    cluster_ips = _cluster_ips(spec)
+    addresses, hostnames, vip_mode = _ingress(mapping(status.get("loadBalancer")))
+    sharing = spelling.spoken(metadata.annotations, spelling.SHARING_KEY)
+    return WrittenService(
+        key=ServiceKey(metadata.namespace, metadata.name),
+        uid=metadata.uid,
+        created=metadata.created,
+        generation=metadata.generation,
+        resource_version=metadata.resource_version,
+        labels=metadata.labels,
+        type=text(spec.get("type")) or "ClusterIP",
+        load_balancer_class=text(spec.get("loadBalancerClass")) or None,
+        cluster_ips=cluster_ips,
+        families=_families(spec, cluster_ips),
+        family_policy=_member(
+            FamilyPolicy, spec.get("ipFamilyPolicy"), default=FamilyPolicy.SINGLE_STACK
+        ),
+        traffic_policy=_member(
+            TrafficPolicy, spec.get("externalTrafficPolicy"), default=TrafficPolicy.CLUSTER
+        ),
+        ports=tuple(_port(item) for item in objects(spec.get("ports"))),
+        selector=labels(spec.get("selector")),
+        health_check_node_port=number(spec.get("healthCheckNodePort")),
+        request=_request(metadata, spec),
+        sharing_key=sharing[1] if sharing else "",
+        uses_deprecated_annotations=_deprecated(metadata.annotations),
+        mark=spelling.mark_of(metadata.annotations),
+        addresses=addresses,
+        hostnames=hostnames,
+        vip_mode=vip_mode,
+        conditions=_own_conditions(status),
+        written_conditions=keep(status.get("conditions")),
+        own_mark=_annotation(metadata.annotations, spelling.OWN_MARK),
+        metallb_mark=_annotation(metadata.annotations, spelling.METALLB_MARK),
+    )
+
+
+def _annotation(annotations: Mapping[str, Any], key: str) -> str | None:
+    value = annotations.get(key)
+    return value if isinstance(value, str) else None
+
+
+E = TypeVar("E", FamilyPolicy, TrafficPolicy)
+
+
+def _member(enum: type[E], value: Any, *, default: E) -> E:
+    try:
+        return enum(value)
+    except ValueError:
+        return default
+
+
+def _cluster_ips(spec: Mapping[str, Any]) -> tuple[Address, ...]:
+    spelled = texts(spec.get("clusterIPs")) or [text(spec.get("clusterIP"))]
+    parsed = (parse_address(item) for item in spelled)
+    return tuple(address for address in parsed if address is not None)
+
+
+def _families(spec: Mapping[str, Any], cluster_ips: tuple[Address, ...]) -> tuple[Family, ...]:
+    named = tuple(Family(item) for item in texts(spec.get("ipFamilies")) if item in tuple(Family))
+    return named or tuple(family_of(address) for address in cluster_ips)
+
+
+def _port(item: Mapping[str, Any]) -> ServicePort:
+    target = item.get("targetPort")
+    return ServicePort(
+        protocol=text(item.get("protocol")) or "TCP",
+        port=number(item.get("port")),
+        name=text(item.get("name")),
+        target_port=target if isinstance(target, str) else str(number(target) or ""),
+    )
+
+
+def _ingress(load_balancer: Mapping[str, Any]) -> tuple[tuple[Address, ...], tuple[str, ...], bool]:
+    """Return addresses, host names, and whether every entry has the mode VIP (also unsaid)."""
+    addresses: list[Address] = []
+    hostnames: list[str] = []
+    vip_mode = True
+    for entry in objects(load_balancer.get("ingress")):
+        spelled = text(entry.get("ip"))
+        address = parse_address(spelled)
+        if address is not None:
+            addresses.append(address)
+        elif spelled:
+            # Not an address: nobody could have got it from us, so it counts as a foreign name.
+            hostnames.append(spelled)
+        if text(entry.get("hostname")):
+            hostnames.append(text(entry.get("hostname")))
+        vip_mode = vip_mode and entry.get("ipMode") in (None, VIP)
+    return tuple(addresses), tuple(hostnames), vip_mode
+
+
+def _own_conditions(status: Mapping[str, Any]) -> tuple[ObservedCondition, ...]:
+    return tuple(
+        ObservedCondition(
+            type=text(item.get("type")),
+            status=text(item.get("status")),
+            reason=text(item.get("reason")),
+            message=text(item.get("message")),
+            observed_generation=number(item.get("observedGeneration")),
+        )
+        for item in objects(status.get("conditions"))
+        if text(item.get("type")).startswith(spelling.OWN_PREFIX)
+    )
+
+
+def _deprecated(annotations: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of the oldest spelling that are in effect."""
+    found = (
+        spelling.spoken(annotations, name)
+        for name in (spelling.ADDRESSES, spelling.POOL, spelling.SHARING_KEY)
+    )
+    return tuple(
+        sorted(item[0] for item in found if item and item[0].startswith(spelling.DEPRECATED_PREFIX))
+    )
+
+
+def _request(metadata: Metadata, spec: Mapping[str, Any]) -> Request:
+    wanted_pool = spelling.spoken(metadata.annotations, spelling.POOL)
+    pool = PoolName(wanted_pool[1].strip()) if wanted_pool and wanted_pool[1].strip() else None
+    annotated = spelling.spoken(metadata.annotations, spelling.ADDRESSES)
+    addresses: tuple[Address, ...] = ()
+    path = "spec.loadBalancerIP"
+    if annotated and annotated[1].strip():
+        path = f"metadata.annotations[{annotated[0]}]"
+        parsed = _addresses(annotated[1], path)
+        if isinstance(parsed, Problem):
+            return Request(problem=parsed)
+        addresses = parsed
+    in_spec = text(spec.get("loadBalancerIP")).strip()
+    if in_spec:
+        address = strict_address(in_spec, "spec.loadBalancerIP")
+        if isinstance(address, Problem):
+            return Request(problem=address)
+        if addresses and addresses != (address,):
+            wanted = ", ".join(str(item) for item in addresses)
+            return Request(
+                problem=Problem(
+                    path=path,
+                    message=f"asks for {wanted}, but spec.loadBalancerIP asks for {address}; "
+                    "remove one of the two",
+                )
+            )
+        addresses = (address,)
+    return Request(addresses=addresses, pool=pool)
+
+
+def _addresses(spelled: str, path: str) -> tuple[Address, ...] | Problem:
+    """Return the requested addresses in their order, or why they make no request."""
+    items = spelled.split(",")
+    if len(items) > REQUESTED_MAX:
+        return Problem(
+            path=path,
+            message=f"has {len(items):,} addresses; ask for one, or for one of each family",
+        )
+    addresses: list[Address] = []
+    for item in items:
+        address = strict_address(item.strip(), path)
+        if isinstance(address, Problem):
+            return address
+        addresses.append(address)
+    if len({address.version for address in addresses}) < len(addresses):
+        return Problem(
+            path=path,
+            message=f"{shown(spelled)} has two addresses of one family; "
+            "ask for one, or for one of each family",
+        )
+    return tuple(addresses)

@@ -1,0 +1,74 @@
+"""Which machine is what: from a lab's record to the plans of its machines.
+
+Pure but for asking which file system the lab lies on. `lbctl.lab.lab` starts what this describes.
+"""
+
+import subprocess
+from pathlib import Path
+
+from lbctl.lab import spec as at
+from lbctl.lab.machines.plan import MachinePlan, Program
+from lbctl.lab.nodes import node as nodes
+from lbctl.lab.plane import control_plane
+from lbctl.lab.records import Record
+
+
+def plan(
+    record: Record,
+    machine: str,
+    *,
+    archives: tuple[Path, ...] = (),
+    registry: tuple[str, ...] = (),
+    held: bool = False,
+) -> MachinePlan:
+    """Return what a machine is. `archives` and `held` matter for a node's first boot only."""
+    files = {}
+    disks: tuple[str, ...] = ()
+    programs: tuple[Program, ...]
+    if machine == at.LAN:
+        programs = (Program(name="registry", argv=registry),) if registry else ()
+    elif machine == at.CONTROL_PLANE:
+        programs = control_plane.programs(record.spec, record.pki)
+        disks = control_plane.DISKS
+    else:
+        programs = nodes.programs(
+            record.spec, machine, pki=record.pki, archives=archives, held=held
+        )
+        disks = nodes.DISKS
+        files = dict(
+            nodes.files(
+                record.spec,
+                machine,
+                pki=record.pki,
+                runc=record.runc,
+                cni_bin=record.cni_bin,
+                snapshotter=_snapshotter(record.spec.directory),
+            )
+        )
+    groups = zip(record.hierarchies, record.groups(machine), strict=True)
+    return MachinePlan(
+        name=machine,
+        directory=str(record.machine(machine)),
+        network=str(record.network(machine)),
+        cgroups=tuple((hierarchy.controllers, str(group)) for hierarchy, group in groups),
+        path=str(record.bin),
+        hosts=_hosts(record),
+        disks=disks,
+        files=files,
+        programs=programs,
+    )
+
+
+def _hosts(record: Record) -> str:
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    for machine in record.spec.machines:
+        lines += [f"{at.ipv4(machine).ip} {machine}", f"{at.ipv6(machine).ip} {machine}"]
+    return "\n".join(lines) + "\n"
+
+
+def _snapshotter(directory: Path) -> str:
+    """Return how containerd may stack image layers: overlayfs does not lie on overlayfs."""
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", str(directory)], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return "native" if kind == "overlayfs" else "overlayfs"

@@ -1,0 +1,91 @@
+"""What the host lacks for a lab, each with the command that supplies it.
+
+Checked before anything is made: half a cluster with a puzzling error is worth nothing.
+runc and the CNI plugins are found with the other binaries (`lbctl.lab.binaries`).
+"""
+
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lbctl.lab.machines import cgroups
+from lbctl.lab.wiring import lan
+
+# Program, and the Debian package that has it.
+_PROGRAMS = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "openssl": "openssl",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+}
+# The kubelet refuses to start without these.
+_CONTROLLERS = frozenset({"cpu", "cpuset", "memory", "pids"})
+_OLDEST_LINUX = (5, 12)  # mount_setattr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """Something that is missing, and its cure."""
+
+    missing: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.missing}: {self.cure}"
+
+
+def missing(place: Path) -> list[Requirement]:
+    """Return everything this host lacks to hold a lab in the directory `place`."""
+    lacks = []
+    if os.geteuid() != 0:
+        lacks.append(Requirement(missing="not root", cure="run it with sudo"))
+    if place.is_relative_to("/run") or place.is_relative_to("/dev"):
+        lacks.append(
+            Requirement(
+                missing=f"{place} is hidden from the lab's machines",
+                cure="set LBCTL_LAB_DIR to a directory outside /run and /dev",
+            )
+        )
+    version = tuple(int(n) for n in re.findall(r"\d+", platform.release())[:2])
+    if version < _OLDEST_LINUX:
+        lacks.append(
+            Requirement(missing=f"Linux {platform.release()}", cure="5.12 or later is needed")
+        )
+    for program, package in _PROGRAMS.items():
+        if shutil.which(program) is None:
+            cure = f"apt-get install -y {package}"
+            lacks.append(Requirement(missing=f"the program {program} is not there", cure=cure))
+    if lan.missing_ipv6():
+        cure = "boot without ipv6.disable=1"
+        lacks.append(Requirement(missing="this kernel runs without IPv6", cure=cure))
+    lacks += _control_groups()
+    return lacks
+
+
+def _control_groups() -> list[Requirement]:
+    hierarchies = cgroups.of_this_host()
+    if not hierarchies:
+        cure = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        return [Requirement(missing="no control groups are mounted", cure=cure)]
+    if hierarchies[0].controllers == "":
+        present = set((hierarchies[0].parent / "cgroup.controllers").read_text().split())
+        cure = "enable them in cgroup.subtree_control of the group above"
+    else:
+        present = {c for h in hierarchies for c in h.controllers.split(",")}
+        if "name=systemd" not in present:
+            return [
+                Requirement(
+                    missing="no name=systemd cgroup v1 hierarchy, which the kubelet asks for",
+                    cure="mkdir -p /sys/fs/cgroup/systemd && "
+                    "mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd",
+                )
+            ]
+        cure = "mount the cgroup v1 controllers below /sys/fs/cgroup"
+    lacking = sorted(_CONTROLLERS - present)
+    if not lacking:
+        return []
+    return [Requirement(missing=f"no cgroup controllers {', '.join(lacking)}", cure=cure)]

@@ -1,0 +1,191 @@
+"""The lab's network: one bridge in a namespace of its own, and a cable to every machine.
+
+The gateway's namespace (`lan`) holds the bridge, which is the switch and, with an address of its
+own, the router of the LAN: it knows the way to every node's pods, so the client and pods can
+talk without any address translation, as behind a top-of-rack router. The far end of each cable
+lies in `lan`; taking it down is pulling the plug: the machine loses carrier.
+
+Everything is made with `ip -batch`, one process per namespace, so what is done is what a person
+would type. Names of namespaces follow from the lab's name (`lbctl.lab.spec.scoped`), and links
+vanish with their namespaces, so there is nothing to record here.
+
+IPv6 has no duplicate address detection here: an address would be unusable for its first second.
+"""
+
+import contextlib
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lbctl.lab import spec as at
+from lbctl.lab.machines import kernel
+from lbctl.lab.records import NETWORKS, network
+from lbctl.lab.spec import LabSpec, scoped
+
+BRIDGE = "br0"
+PORT = "eth0"
+
+_ALL = ("net/ipv6/conf/all/accept_dad=0", "net/ipv6/conf/default/accept_dad=0")
+_ROUTER = (
+    "net/ipv4/ip_forward=1",
+    "net/ipv6/conf/all/forwarding=1",
+    "net/ipv6/conf/default/forwarding=1",
+    # In and out on the same port is what this router is for; nobody needs to be told.
+    "net/ipv4/conf/all/send_redirects=0",
+    "net/ipv4/conf/default/send_redirects=0",
+)
+
+
+class WiringError(RuntimeError):
+    """The kernel refused a part of the network."""
+
+
+def lay(spec: LabSpec, machines: Iterable[str], *, lock: int) -> None:
+    """Make the namespaces of the machines and cable them to the bridge.
+
+    With `lan` among the machines the bridge itself is made. Children inherit the lock.
+    Raises WiringError with `ip`'s own words.
+    """
+    machines = tuple(machines)
+    NETWORKS.mkdir(exist_ok=True)
+    _batches(spec, dict.fromkeys(machines, ("link set lo up",)), lock=lock, make=True)
+    cabled = [m for m in machines if m != at.LAN]
+    switch = list(_bridge()) if at.LAN in machines else []
+    for machine in cabled:
+        switch += _cable(spec, machine)
+    _batches(spec, {at.LAN: switch}, lock=lock)
+    _batches(spec, {m: _port(m) + _routes(spec, m) for m in machines}, lock=lock)
+
+
+def remove(spec_name: str, machines: Iterable[str]) -> None:
+    """Take away the machines' namespaces; what does not exist is fine.
+
+    The kernel frees the links of a namespace when its last process and its name are gone.
+    """
+    for machine in machines:
+        name = network(spec_name, machine)
+        with contextlib.suppress(OSError):  # the file may be there without a namespace on it
+            kernel.unmount(name)
+        name.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other labs, other people's namespaces
+        NETWORKS.rmdir()
+
+
+def plug(lab: str, machine: str, *, connected: bool) -> None:
+    """Plug a machine's cable in or pull it. Raises WiringError."""
+    state = "up" if connected else "down"
+    _check(
+        subprocess.run(
+            ["ip", "-n", scoped(lab, at.LAN), "link", "set", machine, state],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    )
+
+
+def plugged(lab: str, machine: str) -> bool:
+    """Say whether a machine's cable is plugged in. A missing cable is not."""
+    answer = subprocess.run(
+        ["ip", "-n", scoped(lab, at.LAN), "-br", "link", "show", "dev", machine],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "LOWER_UP" in answer.stdout
+
+
+def unplug_for_good(lab: str, machine: str) -> None:
+    """Remove a machine's cable, if there is one; `lay` makes it anew."""
+    subprocess.run(
+        ["ip", "-n", scoped(lab, at.LAN), "link", "del", machine],
+        capture_output=True,
+        check=False,
+    )
+
+
+def _bridge() -> Iterable[str]:
+    # No spanning tree and no snooping: a plain switch that forwards from the first frame on.
+    mac = at.mac(at.LAN)
+    yield f"link add {BRIDGE} address {mac} type bridge stp_state 0 mcast_snooping 0"
+    yield f"link set {BRIDGE} up"
+
+
+def _cable(spec: LabSpec, machine: str) -> list[str]:
+    peer = f"peer name {PORT} address {at.mac(machine)} netns {scoped(spec.name, machine)}"
+    return [f"link add {machine} type veth {peer}", f"link set {machine} master {BRIDGE} up"]
+
+
+def _port(machine: str) -> list[str]:
+    device = BRIDGE if machine == at.LAN else PORT
+    lines = [
+        f"addr add {at.ipv4(machine)} dev {device}",
+        f"addr add {at.ipv6(machine)} dev {device} nodad",
+        f"link set {device} up",
+    ]
+    if machine != at.LAN:
+        # Without a default route no ClusterIP is routable, and a hostNetwork pod gets ENETUNREACH.
+        lines += [
+            f"route add default via {at.ipv4(at.LAN).ip}",
+            f"route add ::/0 via {at.ipv6(at.LAN).ip} dev {device}",
+        ]
+    return lines
+
+
+def _routes(spec: LabSpec, machine: str) -> list[str]:
+    """Return the routes to the pods of all other nodes. The client leaves that to its router."""
+    if machine == at.CLIENT:
+        return []
+    lines = []
+    for node in spec.node_names:
+        if node != machine:
+            lines += [
+                f"route add {at.pod_v4(node)} via {at.ipv4(node).ip}",
+                f"route add {at.pod_v6(node)} via {at.ipv6(node).ip}",
+            ]
+    return lines
+
+
+def _sysctls(machine: str) -> tuple[str, ...]:
+    return _ALL if machine in {at.CLIENT, at.CONTROL_PLANE} else _ALL + _ROUTER
+
+
+def _batches(
+    spec: LabSpec, batches: dict[str, Sequence[str]], *, lock: int, make: bool = False
+) -> None:
+    """Run one batch of `ip` commands in each namespace, all at once; `make` the namespaces first."""
+    running = []
+    for machine, lines in batches.items():
+        name = network(spec.name, machine)
+        command = ["nsenter", f"--net={name}", "ip", "-batch", "-"]
+        if make:
+            name.touch()
+            sets = (pair.partition("=") for pair in _sysctls(machine))
+            script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, _, value in sets)
+            command = ["unshare", f"--net={name}", "sh", "-ec", f"{script}exec ip -batch -"]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=(lock,),
+        )
+        assert process.stdin is not None  # noqa: S101 - we asked for the pipe
+        process.stdin.write("\n".join(lines) + "\n")
+        process.stdin.close()
+        process.stdin = None
+        running.append(process)
+    for process in running:
+        out, err = process.communicate()
+        _check(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+
+
+def _check(done: "subprocess.CompletedProcess[str]") -> None:
+    if done.returncode:
+        raise WiringError(f"{' '.join(map(str, done.args))}: {done.stderr.strip()}")
+
+
+def missing_ipv6() -> bool:
+    """Say whether this kernel was started without IPv6, which a dual-stack lab cannot do without."""
+    return not Path("/proc/sys/net/ipv6/conf/all").is_dir()

@@ -1,0 +1,202 @@
+"""Decide whose a Service is, and which addresses it keeps. Pure.
+
+Adopting comes before everything else: an address that a Service has and may have stays, at a
+start, at a restart and at every plan after. What it has is what the plan before gave it, else
+what its status shows, so a status that somebody emptied or edited gets the same address back.
+Called by `lbctl.plan.allocation`, in order of age: of two Services that cannot have one address
+together the older keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lbctl.model.address import Address, Family, family_of
+from lbctl.model.allocation import NotOurs, Outcome, Tried
+from lbctl.model.names import PoolName
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
+from lbctl.model.service import ObservedCondition, Service
+from lbctl.plan.ledger import Draft, Ledger
+from lbctl.plan.pending import Pending, Pick
+from lbctl.plan.pools import PoolBook
+from lbctl.plan.serving import Slates
+from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.slots import FAMILIES, slot_of
+
+LOAD_BALANCER = "LoadBalancer"
+ALLOCATED_CONDITION = "lbctl.io/Allocated"
+
+Claim = tuple[Address, tuple[str, ...]]
+"""An address that a Service has, and the names of the pools that it may be from."""
+
+
+def not_ours(
+    service: Service,
+    book: PoolBook,
+    *,
+    load_balancer_class: str | None,
+    before: tuple[Address, ...],
+) -> NotOurs | None:
+    """Return why the Service is none of our business, or None if it is ours.
+
+    `before` are the addresses that the plan before gave it: ours, though its mark may be on its
+    way. A Service of a foreign class is released only if nothing but our addresses would be
+    cleared, because a mark in MetalLB's spelling may be MetalLB's own.
+    """
+    if service.type != LOAD_BALANCER:
+        return NotOurs(
+            service=service.key,
+            reason=Reason.NOT_LOAD_BALANCER,
+            detail=f"spec.type is {service.type}",
+            release=bool(service.mark),
+        )
+    if service.load_balancer_class != load_balancer_class:
+        return NotOurs(
+            service=service.key,
+            reason=Reason.FOREIGN_CLASS,
+            detail=f"spec.loadBalancerClass is {service.load_balancer_class or 'not set'}, this "
+            f"installation serves {load_balancer_class or 'Services without a class'}",
+            release=bool(service.mark) and _foreign_entry(service, book, before) is None,
+        )
+    if service.mark or not (service.addresses or service.hostnames):
+        return None
+    foreign = _foreign_entry(service, book, before)
+    if foreign is None:
+        return None
+    return NotOurs(
+        service=service.key,
+        reason=Reason.FOREIGN_ADDRESS,
+        detail=f"the status holds {foreign}, which is in none of our pools",
+        release=False,
+    )
+
+
+def _foreign_entry(
+    service: Service, book: PoolBook, before: tuple[Address, ...]
+) -> str | Address | None:
+    if service.hostnames:
+        return service.hostnames[0]
+    for address in service.addresses:
+        slot = slot_of(address)
+        if address not in before and book.locate(slot) is None and book.keeper(slot, ()) is None:
+            return address
+    return None
+
+
+def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Ledger) -> list[Claim]:
+    """Return what the plan before gave this very Service (not one of its name that is gone)."""
+    if not isinstance(outcome, Outcome):
+        return []
+    return [
+        (address, (pool,))
+        for address, pool in zip(outcome.addresses, outcome.pools, strict=True)
+        if any(holder.uid == service.uid for holder in ledger.holders.get(slot_of(address), ()))
+    ]
+
+
+def claims(service: Service, before: list[Claim]) -> list[Claim]:
+    """Return the addresses that the Service has: for each family from `before`, else as shown."""
+    if not before and not service.addresses:
+        return []
+    families = {family_of(address) for address, _ in before}
+    marks = tuple(mark.strip() for mark in service.mark.split(",") if mark.strip())
+    shown = [
+        (address, marks) for address in service.addresses if family_of(address) not in families
+    ]
+    return [*before, *shown]
+
+
+def wanted_families(service: Service) -> tuple[Family, ...]:
+    """Return the families that the Service needs an address of, IPv4 first."""
+    families = service.families
+    if len(families) == 1:
+        return families
+    present = set(families) or {family_of(address) for address in service.cluster_ips}
+    return tuple(family for family in FAMILIES if family in present)
+
+
+def adopt(service: Service, held: Iterable[Claim], draft: Draft, slates: Slates) -> Pending:
+    """Keep every address that the Service has and may have; say why it loses the others."""
+    pending = Pending(service, wanted_families(service))
+    for address, hints in held:
+        family = family_of(address)
+        if family not in pending.wanted or family in pending.picks:
+            refused: Pick | Refused = Refused(
+                reason=Reason.FAMILY_MISMATCH,
+                detail=f"the Service has an {family} address already"
+                if family in pending.picks
+                else f"the Service's ipFamilies have no {family}",
+            )
+        else:
+            refused = _keep(service, address, hints, draft, slates)
+        if isinstance(refused, Refused):
+            text = f"{address} is not kept: {refused.detail}"
+            pending.lost.append(Refused(reason=refused.reason, detail=text))
+        else:
+            pending.picks[family] = refused
+            draft.hold(service, refused.slot, refused.shelf)
+    return pending
+
+
+def _keep(
+    service: Service, address: Address, hints: tuple[str, ...], draft: Draft, slates: Slates
+) -> Pick | Refused:
+    slot = slot_of(address)
+    request = service.request
+    if request.problem is None and request.addresses and address not in request.addresses:
+        wanted = ", ".join(map(str, request.addresses))
+        return Refused(reason=Reason.REQUEST_CHANGED, detail=f"the Service asks for {wanted}")
+    owner = _owner(service, slot, hints, draft, slates)
+    if isinstance(owner, Refused):
+        return owner
+    refused = sharing_refusal(service, draft.holders.get(slot, ()))
+    return refused if refused is not None else owner
+
+
+def _owner(
+    service: Service, slot: int, hints: tuple[str, ...], draft: Draft, slates: Slates
+) -> Pick | Refused:
+    """Return the pool from which the Service may keep the slot: one in effect, else in limbo."""
+    asked = service.request.pool if service.request.problem is None else None
+    refused = Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail="no pool in effect holds it")
+    number = draft.shelf_of(slot)
+    if number is not None:
+        pool = draft.book.ranked[number // 2]
+        refusal = slates.refusal(number // 2, service)
+        if refusal is None and asked not in (None, pool.name):
+            refusal = _other_pool(pool.name, asked)
+        if refusal is None:
+            return Pick(slot, pool.name, number, (draft.shelves[number].label.kept,))
+        refused = refusal
+    keeper = draft.book.keeper(slot, hints)
+    if keeper is None:
+        return refused
+    if asked not in (None, keeper):
+        return _other_pool(keeper, asked)
+    detail = "keeps its address although the pool is not in effect at present"
+    return Pick(slot, keeper, number, (Tried(pool=keeper, reason=None, detail=detail),))
+
+
+def _other_pool(pool: PoolName, asked: PoolName | None) -> Refused:
+    return Refused(
+        reason=Reason.ADDRESS_NOT_IN_REQUESTED_POOL,
+        detail=f"it is from pool {pool} and the Service asks for pool {asked}",
+    )
+
+
+def was_waiting(service: Service, outcome: Outcome | NotOurs | None, *, in_line: bool) -> bool:
+    """Return whether the Service was told before that it has to wait.
+
+    Whoever waits goes before whoever is new. After a start the condition on the Service is the
+    only memory of it.
+    """
+    if isinstance(outcome, Outcome):
+        return in_line
+    return any(_says_wait(condition) for condition in service.conditions)
+
+
+def _says_wait(condition: ObservedCondition) -> bool:
+    return condition.type == ALLOCATED_CONDITION and (
+        condition.status == "False" or condition.reason == Reason.PARTIALLY_ALLOCATED
+    )

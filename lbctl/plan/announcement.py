@@ -1,0 +1,354 @@
+"""Who announces which address, with a yes or no and its reason for every node. Pure.
+
+One plan for everybody: each speaker takes the part with its own name, the controller the
+condition `lbctl.io/Announced`, and `lbctl explain` the whole. It depends on the snapshot alone,
+so all speakers that see the same world agree without talking.
+
+The plan is incremental by Service: only the addresses that a changed Service has or had are
+judged again. Nodes, speakers, pools and advertisements change rarely; they ask for a full plan
+(`EVERYTHING`). `plan_announcements(None, snapshot, EVERYTHING)` gives the same result, which a
+property holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lbctl.model.address import Address, family_of
+from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
+from lbctl.model.service import Service
+from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
+from lbctl.plan.claims import lawful_holders, ours, pool_of
+from lbctl.plan.election import elect, ranking
+from lbctl.plan.eligibility import Eligible, Verdict, endpoint_refusal, serving_nodes
+from lbctl.plan.endpoints import EndpointCount, count_endpoints
+from lbctl.plan.reach import Reach, Reaches, survey
+
+_NAMED_NODES = 3
+"""Nodes that a summary of refusals names; `lbctl explain` lists them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Hold one Service's part in an address: its endpoints and the nodes that it allows."""
+
+    service: Service
+    endpoints: EndpointCount
+    reach: Reach
+    nodes: frozenset[NodeName]
+    """Nodes that may announce as far as this Service is concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressPlan:
+    """Hold the decision on one address that some Service lawfully shows.
+
+    `services` are its lawful holders, the oldest first. `owner` is None when nobody may
+    announce; `refused` then says why.
+    """
+
+    address: Address
+    pool: PoolName
+    services: tuple[ServiceKey, ...]
+    owner: NodeName | None
+    links: tuple[LinkName, ...]
+    """The owner's links, sorted."""
+    refused: Refused | None
+    in_subnet: bool
+    """Some able node has the address's subnet; False for a pool that lies in nobody's subnet."""
+    parts: tuple[Part, ...]
+
+    @property
+    def endpoints(self) -> EndpointCount:
+        """Return the endpoints of the oldest holder."""
+        return self.parts[0].endpoints
+
+    def candidates(self) -> dict[NodeName, Verdict]:
+        """Return the verdict on every node, by name; all but the owner carry a reason.
+
+        Built on demand, because a plan has one decision and the whole list is for people.
+        """
+        part = self._deciding()
+        verdicts: dict[NodeName, Verdict] = dict(part.reach.unable)
+        for node, eligible in part.reach.able.items():
+            if node == self.owner:
+                verdicts[node] = eligible
+            else:
+                verdicts[node] = self._refusal(part, node)
+        return dict(sorted(verdicts.items()))
+
+    def order(self) -> tuple[NodeName, ...]:
+        """Return the nodes that may announce, in the order of succession."""
+        part = self._deciding()
+        return ranking(
+            _common(self.parts),
+            self.address,
+            weights=part.reach.weights,
+            in_subnet=part.reach.in_subnet(self.address),
+        )
+
+    def _deciding(self) -> Part:
+        return next((part for part in self.parts if part.nodes), self.parts[0])
+
+    def _refusal(self, part: Part, node: NodeName) -> Refused:
+        refused = endpoint_refusal(
+            policy=part.service.traffic_policy,
+            endpoints=part.endpoints,
+            node=node,
+            ready_elsewhere=any(name in part.reach.able for name in part.endpoints.ready_nodes),
+        )
+        if refused is not None:
+            return refused
+        chosen = f"node {self.owner} was elected" if self.owner else "nobody was elected"
+        return Refused(reason=Reason.NOT_ELECTED, detail=chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """Hold the whole plan; `unlawful` says why a Service's address in status is not announced."""
+
+    addresses: Mapping[Address, AddressPlan]
+    unlawful: Mapping[ServiceKey, Mapping[Address, Refused]]
+    shown: Mapping[ServiceKey, tuple[Address, ...]]
+    """The addresses of the Services that are ours: where the next plan looks for former ones."""
+    claimants: Mapping[Address, frozenset[ServiceKey]]
+    """`shown` turned around; derived."""
+    reaches: Reaches = field(compare=False, repr=False)
+
+
+def announcement_plan(
+    snapshot: Snapshot, *, load_balancer_class: str | None = None
+) -> Mapping[Address, AddressPlan]:
+    """Return the plan for every address that is announced or could be, from nothing."""
+    return plan_announcements(
+        None, snapshot, EVERYTHING, load_balancer_class=load_balancer_class
+    ).addresses
+
+
+def plan_announcements(
+    previous: Announcement | None,
+    snapshot: Snapshot,
+    changed: Changed,
+    *,
+    load_balancer_class: str | None,
+) -> Announcement:
+    """Return the plan for `snapshot`, judging again only what `changed` can touch.
+
+    `changed.services` names the Services that changed or whose EndpointSlices did.
+    """
+    if previous is None or changed.everything:
+        return _full_plan(snapshot, load_balancer_class)
+    if not changed.services:
+        return previous
+    shown = dict(previous.shown)
+    claimants = dict(previous.claimants)
+    touched: set[Address] = set()
+    for key in changed.services:
+        before = shown.pop(key, ())
+        after = _shown(snapshot.services.get(key), load_balancer_class)
+        touched.update(before, after)
+        for address in before:
+            claimants[address] -= {key}
+        for address in after:
+            claimants[address] = claimants.get(address, frozenset()) | {key}
+        if after:
+            shown[key] = after
+    addresses = dict(previous.addresses)
+    unlawful = dict(previous.unlawful)
+    for address in touched:
+        if not claimants[address]:
+            del claimants[address]
+        addresses.pop(address, None)
+    for key in changed.services | {key for one in touched for key in claimants.get(one, ())}:
+        kept = {a: no for a, no in unlawful.pop(key, {}).items() if a not in touched}
+        if kept:
+            unlawful[key] = kept
+    _judge(
+        snapshot,
+        previous.reaches,
+        touched,
+        claimants=claimants,
+        addresses=addresses,
+        unlawful=unlawful,
+    )
+    return Announcement(
+        addresses=addresses,
+        unlawful=unlawful,
+        shown=shown,
+        claimants=claimants,
+        reaches=previous.reaches,
+    )
+
+
+def announced(announcement: Announcement, service: Service) -> Refused | None:
+    """Return None when every address of the Service is announced, else why one is not.
+
+    This is the condition `lbctl.io/Announced`; the first address that is not decides.
+    """
+    if not service.addresses:
+        return Refused(reason=Reason.NOT_ALLOCATED, detail="the Service has no address yet")
+    for address in service.addresses:
+        unlawful = announcement.unlawful.get(service.key, {}).get(address)
+        if unlawful is not None:
+            return unlawful
+        plan = announcement.addresses.get(address)
+        if plan is None:
+            return Refused(reason=Reason.NOT_ALLOCATED, detail=f"{address} is not ours to announce")
+        if plan.owner is None:
+            return plan.refused
+    return None
+
+
+def _full_plan(snapshot: Snapshot, load_balancer_class: str | None) -> Announcement:
+    shown: dict[ServiceKey, tuple[Address, ...]] = {}
+    claimants: dict[Address, frozenset[ServiceKey]] = {}
+    for key, service in snapshot.services.items():
+        found = _shown(service, load_balancer_class)
+        if found:
+            shown[key] = found
+        for address in found:
+            claimants[address] = claimants.get(address, frozenset()) | {key}
+    addresses: dict[Address, AddressPlan] = {}
+    unlawful: dict[ServiceKey, Mapping[Address, Refused]] = {}
+    reaches = survey(snapshot)
+    _judge(
+        snapshot,
+        reaches,
+        claimants,
+        claimants=claimants,
+        addresses=addresses,
+        unlawful=unlawful,
+    )
+    return Announcement(
+        addresses=addresses,
+        unlawful=unlawful,
+        shown=shown,
+        claimants=claimants,
+        reaches=reaches,
+    )
+
+
+def _shown(service: Service | None, load_balancer_class: str | None) -> tuple[Address, ...]:
+    if service is None or not service.addresses or ours(service, load_balancer_class) is not None:
+        return ()
+    return tuple(dict.fromkeys(service.addresses))
+
+
+def _judge(
+    snapshot: Snapshot,
+    reaches: Reaches,
+    touched: Iterable[Address],
+    *,
+    claimants: Mapping[Address, frozenset[ServiceKey]],
+    addresses: dict[Address, AddressPlan],
+    unlawful: dict[ServiceKey, Mapping[Address, Refused]],
+) -> None:
+    """Fill `addresses` and `unlawful` for the addresses in `touched`."""
+    for address in touched:
+        services: list[Service] = []
+        pool: PoolName | None = None
+        refused: dict[ServiceKey, Refused] = {}
+        for key in claimants.get(address, ()):
+            service = snapshot.services.get(key)
+            if service is None:
+                # Deleted from the live map an instant ago; its change is still on the way.
+                continue
+            found = pool_of(address, service, reaches.pools)
+            if found is None:
+                refused[key] = Refused(
+                    reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail=f"{address} lies in no pool"
+                )
+            else:
+                pool = found
+                services.append(service)
+        if pool is not None:
+            holders, younger = lawful_holders(services)
+            refused |= younger
+            pool = pool_of(address, holders[0], reaches.pools) or pool
+            addresses[address] = _plan_address(snapshot, reaches, address, pool, holders)
+        for key, refusal in refused.items():
+            unlawful[key] = {**unlawful.get(key, {}), address: refusal}
+
+
+def _plan_address(
+    snapshot: Snapshot,
+    reaches: Reaches,
+    address: Address,
+    pool: PoolName,
+    holders: tuple[Service, ...],
+) -> AddressPlan:
+    parts = tuple(_part(snapshot, reaches, address, pool, service) for service in holders)
+    deciding = next((part for part in parts if part.nodes), parts[0])
+    in_subnet = deciding.reach.in_subnet(address)
+    owner = elect(_common(parts), address, weights=deciding.reach.weights, in_subnet=in_subnet)
+    return AddressPlan(
+        address=address,
+        pool=pool,
+        services=tuple(service.key for service in holders),
+        owner=owner,
+        links=deciding.reach.able[owner].links if owner is not None else (),
+        refused=None if owner is not None else _why_nobody(deciding),
+        in_subnet=bool(in_subnet),
+        parts=parts,
+    )
+
+
+def _part(
+    snapshot: Snapshot, reaches: Reaches, address: Address, pool: PoolName, service: Service
+) -> Part:
+    reach = reaches.reach(service, pool, address)
+    slices = snapshot.slices.get(service.key)
+    endpoints = count_endpoints(slices.values() if slices else (), family_of(address))
+    nodes = serving_nodes(
+        policy=service.traffic_policy, endpoints=endpoints, able=reach.able.keys()
+    )
+    return Part(service=service, endpoints=endpoints, reach=reach, nodes=frozenset(nodes))
+
+
+def _common(parts: tuple[Part, ...]) -> Collection[NodeName]:
+    """Return the nodes that may announce for all Services on the address that have any.
+
+    A shared address has one owner. Where no node serves all, the oldest Service decides.
+    """
+    choices = [part.nodes for part in parts if part.nodes]
+    if not choices:
+        return frozenset()
+    if len(choices) == 1:
+        return choices[0]
+    return frozenset.intersection(*choices) or choices[0]
+
+
+def _why_nobody(part: Part) -> Refused:
+    """Sum up the refusals: the endpoints if nodes are able, else the commonest reason."""
+    if part.reach.able:
+        if part.endpoints.usable == 0:
+            return Refused(reason=Reason.NO_ENDPOINTS, detail=f"the Service has {part.endpoints}")
+        return Refused(
+            reason=Reason.NO_LOCAL_ENDPOINTS,
+            detail="no node that may announce has a usable endpoint",
+        )
+    if not part.reach.unable:
+        return Refused(reason=Reason.NO_SPEAKER, detail="the cluster has no node")
+    ranks = {reason: index for index, reason in enumerate(Reason)}
+    counts = Counter(refused.reason for refused in part.reach.unable.values())
+    reason = min(counts, key=lambda one: (-counts[one], ranks[one]))
+    details = [no.detail for no in part.reach.unable.values() if no.reason is reason]
+    distinct = list(dict.fromkeys(details))
+    more = f"; and {len(distinct) - _NAMED_NODES} more" if len(distinct) > _NAMED_NODES else ""
+    return Refused(reason=reason, detail="; ".join(distinct[:_NAMED_NODES]) + more)
+
+
+__all__ = [
+    "AddressPlan",
+    "Announcement",
+    "Eligible",
+    "Part",
+    "Verdict",
+    "announced",
+    "announcement_plan",
+    "plan_announcements",
+]

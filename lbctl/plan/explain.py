@@ -1,0 +1,168 @@
+"""Explain one Service: what was decided about it, by which rule, and what the world reports. Pure.
+
+Nothing is decided here. The allocator's outcome and the announcement plan are put side by side
+with what speakers say they have sent, so that the command shows the same values, with the same
+words, as the conditions, Events and the speakers themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lbctl.model.address import Address
+from lbctl.model.allocation import NotOurs, Outcome, Tried
+from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import EXPLANATIONS, Reason
+from lbctl.model.service import Service
+from lbctl.plan.announcement import Announcement
+from lbctl.plan.eligibility import Eligible
+from lbctl.plan.endpoints import EndpointCount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Hold what a ServiceL2Status says: this node has put announcements on the wire."""
+
+    node: NodeName
+    interfaces: tuple[LinkName, ...]
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Say whether a node announces an address, or why not."""
+
+    node: NodeName
+    announces: bool
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressExplanation:
+    """Hold intent (`owner`, `candidates`) and what was sent (`sent`) for one address."""
+
+    address: Address
+    pool: PoolName | None
+    owner: NodeName | None
+    links: tuple[LinkName, ...]
+    refused: Refused | None
+    candidates: tuple[Candidate, ...]
+    endpoints: EndpointCount | None
+    sent: Sent | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceExplanation:
+    """Hold everything there is to say about a Service; `reason` and `detail` are of allocation."""
+
+    service: ServiceKey
+    type: str
+    policy: str
+    ours: bool
+    reason: Reason
+    detail: str
+    allocated: tuple[Address, ...]
+    """What the plan gives."""
+    shown: tuple[Address, ...]
+    """What the status shows now; it follows the plan within milliseconds."""
+    trace: tuple[Tried, ...]
+    addresses: tuple[AddressExplanation, ...]
+
+    @property
+    def fine(self) -> bool:
+        """Return whether there is nothing to repair."""
+        if not self.ours:
+            return True
+        return self.reason is Reason.ALLOCATED and all(one.owner for one in self.addresses)
+
+
+def explain_service(
+    service: Service,
+    outcome: Outcome | NotOurs,
+    announcement: Announcement,
+    sent: Sent | None,
+) -> ServiceExplanation:
+    """Return the explanation of a Service; `outcome` is the allocator's word on it."""
+    allocated = outcome.addresses if isinstance(outcome, Outcome) else ()
+    unlawful = announcement.unlawful.get(service.key, {})
+    shown = service.addresses if isinstance(outcome, Outcome) else ()
+    return ServiceExplanation(
+        service=service.key,
+        type=service.type,
+        policy=str(service.traffic_policy),
+        ours=isinstance(outcome, Outcome),
+        reason=outcome.reason,
+        detail=_detail(outcome),
+        allocated=allocated,
+        shown=service.addresses,
+        trace=outcome.trace if isinstance(outcome, Outcome) else (),
+        addresses=tuple(_address(one, announcement, unlawful, sent) for one in shown),
+    )
+
+
+def _detail(outcome: Outcome | NotOurs) -> str:
+    if isinstance(outcome, NotOurs):
+        return outcome.detail
+    if outcome.refused is not None:
+        return outcome.refused.detail
+    given = zip(outcome.addresses, outcome.pools, strict=True)
+    return ", ".join(f"{address} from pool {pool}" for address, pool in given)
+
+
+def _address(
+    address: Address,
+    announcement: Announcement,
+    unlawful: Mapping[Address, Refused],
+    sent: Sent | None,
+) -> AddressExplanation:
+    plan = announcement.addresses.get(address)
+    reported = sent if sent is not None and address in sent.addresses else None
+    if plan is None or address in unlawful:
+        return AddressExplanation(
+            address=address,
+            pool=None,
+            owner=None,
+            links=(),
+            refused=unlawful.get(address)
+            or Refused(reason=Reason.NOT_ALLOCATED, detail=f"{address} is not ours to announce"),
+            candidates=(),
+            endpoints=None,
+            sent=reported,
+        )
+    candidates = tuple(
+        Candidate(
+            node=node,
+            announces=node == plan.owner,
+            reason=Reason.ANNOUNCED if isinstance(verdict, Eligible) else verdict.reason,
+            detail=f"announces on {', '.join(verdict.links)}"
+            if isinstance(verdict, Eligible)
+            else verdict.detail,
+        )
+        for node, verdict in plan.candidates().items()
+    )
+    return AddressExplanation(
+        address=address,
+        pool=plan.pool,
+        owner=plan.owner,
+        links=plan.links,
+        refused=plan.refused,
+        candidates=candidates,
+        endpoints=plan.endpoints,
+        sent=reported,
+    )
+
+
+def advice(reason: Reason, *, service: ServiceKey, lbctl_namespace: str) -> tuple[str, str, str]:
+    """Return cause, check (a command that can be typed as it stands) and cure of a reason."""
+    text = EXPLANATIONS[reason]
+    check = text.check.format(
+        namespace=service.namespace,
+        name=service.name,
+        lbctl_namespace=lbctl_namespace,
+        pool="POOL",
+        node="NODE",
+    )
+    return text.cause, check, text.cure

@@ -1,0 +1,192 @@
+"""Keep who holds which address and what was held before. Pure.
+
+A `Ledger` belongs to a finished plan and is never changed. A `Draft` is the same thing while a
+plan is being made: it copies what it changes, so that the plan before it stays true (`simulate`
+compares them). The holders are an index of the outcomes by address; the shelves derive from the
+pools in effect and are made anew when those change. Called by `lbctl.plan.allocation` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lbctl.model.names import ServiceKey
+from lbctl.model.outcome import InvariantBroken
+from lbctl.model.service import Service
+from lbctl.plan.free import COUNTER_LIMIT, MEMORY, Shelf, label_shelf
+from lbctl.plan.pools import PoolBook
+from lbctl.plan.serving import shelf_number
+from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.slots import FAMILIES, address_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    holders: Mapping[int, tuple[Service, ...]] = field(default_factory=dict)
+    """Slot -> the Services that hold it, as they were when they were judged."""
+    by_sharing_key: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shelves: tuple[Shelf, ...] = ()
+    """Two for each pool in effect, see `shelf_number`; nobody changes them any more."""
+    attic: Mapping[int, int] = field(default_factory=dict)
+    """What `Shelf.given_back` is, for slots that no pool in effect owns at present."""
+    releases: int = 0
+    """How many releases there were: numbers the entries of `given_back`."""
+
+    def history(self) -> Iterator[tuple[int, int]]:
+        """Yield (number of the release, slot) of every free slot that somebody had."""
+        for shelf in self.shelves:
+            for slot, number in shelf.given_back.items():
+                yield number, slot
+        for slot, number in self.attic.items():
+            yield number, slot
+
+    def without_holders(self) -> Ledger:
+        """Return the same memory of addresses, as if nobody held one now."""
+        history = sorted(self.history())
+        numbers = {slot: number for number, slot in history}
+        for count, slot in enumerate(sorted(self.holders), start=1):
+            numbers[slot] = self.releases + count
+        return Ledger(attic=numbers, releases=self.releases + len(self.holders))
+
+
+class Draft:
+    """Hold the ledger of a plan in the making."""
+
+    def __init__(self, ledger: Ledger, book: PoolBook, *, whole: bool) -> None:
+        self.book = book
+        self.releases = ledger.releases
+        self.stirred: set[int] = set()
+        """Slots whose holders changed."""
+        self.loosened: set[int] = set()
+        """Shelves that got a free address."""
+        self._owned: set[int] = set()
+        if whole:
+            self._former: list[int] = list(ledger.holders)
+            self.holders: dict[int, tuple[Service, ...]] = {}
+            self.by_sharing_key: dict[str, tuple[int, ...]] = {}
+            self.shelves, self._attic = _shelve(ledger, book)
+            self._owned.update(range(len(self.shelves)))
+        else:
+            self._former = []
+            self.holders = dict(ledger.holders)
+            self.by_sharing_key = dict(ledger.by_sharing_key)
+            self.shelves, self._attic = list(ledger.shelves), dict(ledger.attic)
+
+    def shelf(self, number: int) -> Shelf:
+        """Return the shelf, copied so that this draft may change it."""
+        if number not in self._owned:
+            self._owned.add(number)
+            self.shelves[number] = self.shelves[number].copy()
+        return self.shelves[number]
+
+    def shelf_of(self, slot: int) -> int | None:
+        rank = self.book.locate(slot)
+        return None if rank is None else shelf_number(rank, FAMILIES[slot >> 128])
+
+    def hold(self, service: Service, slot: int, number: int | None = None) -> None:
+        """Give the slot to the Service; `number` is its shelf where the caller knows it.
+
+        Raises:
+            InvariantBroken: another Service holds it and the two may not share it.
+        """
+        holders = self.holders.get(slot, ())
+        self.stirred.add(slot)
+        if holders:
+            refusal = sharing_refusal(service, holders)
+            if refusal is not None:
+                raise InvariantBroken(
+                    f"{address_of(slot)} was about to be given to {service.key}: {refusal.detail}"
+                )
+            self.holders[slot] = (*holders, service)
+        else:
+            self.holders[slot] = (service,)
+            if number is None:
+                number = self.shelf_of(slot)
+            if number is not None:
+                self.shelf(number).take(slot)
+            else:
+                self._attic.pop(slot, None)
+        key = service.sharing_key
+        if key and slot not in self.by_sharing_key.get(key, ()):
+            self.by_sharing_key[key] = (*self.by_sharing_key.get(key, ()), slot)
+
+    def drop(self, key: ServiceKey, slot: int) -> None:
+        """Take the slot from the Service; it is free only when `settle` finds it unheld."""
+        before = self.holders.get(slot, ())
+        left = tuple(holder for holder in before if holder.key != key)
+        if len(left) == len(before):
+            return
+        self.stirred.add(slot)
+        for holder in before:
+            if holder.key == key and holder.sharing_key:
+                self._forget_key(holder.sharing_key, slot, left)
+        if left:
+            self.holders[slot] = left
+            return
+        del self.holders[slot]
+        self._former.append(slot)
+        number = self.shelf_of(slot)
+        if number is not None:
+            self.shelf(number).taken -= 1
+
+    def settle(self) -> None:
+        """Note every address that lost its last holder as given back.
+
+        Called between adopting and allocating, so that what this plan frees is chosen last. The
+        order of the slots, not of the Services, numbers releases of one plan: it is the same
+        however the plan was reached.
+        """
+        for slot in sorted({slot for slot in self._former if slot not in self.holders}):
+            self.releases += 1
+            number = self.shelf_of(slot)
+            if number is None:
+                self._attic[slot] = self.releases
+                continue
+            self.shelf(number).remember(slot, self.releases)
+            self.loosened.add(number)
+        self._former = []
+        if len(self._attic) > 2 * MEMORY:
+            self._attic = dict(list(self._attic.items())[-MEMORY:])
+
+    def freeze(self) -> Ledger:
+        return Ledger(
+            holders=self.holders,
+            by_sharing_key=self.by_sharing_key,
+            shelves=tuple(self.shelves),
+            attic=self._attic,
+            releases=self.releases,
+        )
+
+    def _forget_key(self, key: str, slot: int, left: tuple[Service, ...]) -> None:
+        if any(holder.sharing_key == key for holder in left):
+            return
+        slots = tuple(other for other in self.by_sharing_key.get(key, ()) if other != slot)
+        if slots:
+            self.by_sharing_key[key] = slots
+        else:
+            self.by_sharing_key.pop(key, None)
+
+
+def _shelve(ledger: Ledger, book: PoolBook) -> tuple[list[Shelf], dict[int, int]]:
+    """Return empty shelves for the pools in effect, with the memory of the ledger put on them."""
+    shelves = [Shelf(label_shelf(pool, family)) for pool in book.ranked for family in FAMILIES]
+    attic: dict[int, int] = {}
+    for number, slot in sorted(ledger.history()):
+        rank = book.locate(slot)
+        if rank is None:
+            attic[slot] = number
+        else:
+            shelves[shelf_number(rank, FAMILIES[slot >> 128])].remember(slot, number)
+    return shelves, attic
+
+
+def count_up(shelves: tuple[Shelf, ...], rank: int) -> tuple[int, int, int, int]:
+    """Return assignedIPv4, assignedIPv6, availableIPv4 and availableIPv6 of a pool, saturating."""
+    four, six = shelves[2 * rank], shelves[2 * rank + 1]
+    return (
+        min(four.taken, COUNTER_LIMIT),
+        min(six.taken, COUNTER_LIMIT),
+        min(four.free, COUNTER_LIMIT),
+        min(six.free, COUNTER_LIMIT),
+    )

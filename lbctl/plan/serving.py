@@ -1,0 +1,113 @@
+"""Say which pools may serve a Service, before any address is looked at. Pure.
+
+A slate is the answer for one Service and one family: the shelves to try in the order of rank, and
+between them the pools that refuse, with the rule. It depends only on the Service's namespace,
+labels and requested pool, so that ten thousand Services of a few kinds share a few slates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lbctl.model.address import Family
+from lbctl.model.allocation import Tried
+from lbctl.model.names import PoolName
+from lbctl.model.outcome import Refused
+from lbctl.model.pool import Pool
+from lbctl.model.reason import Reason
+from lbctl.model.selector import any_matches
+from lbctl.model.service import Service
+from lbctl.plan.pools import PoolBook
+from lbctl.plan.slots import FAMILIES
+
+Namespaces = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slate:
+    """Hold the pools for one family in the order of rank: a shelf's number, or a refusal."""
+
+    steps: tuple[int | Tried, ...]
+
+    @property
+    def shelves(self) -> tuple[int, ...]:
+        return tuple(step for step in self.steps if isinstance(step, int))
+
+
+def shelf_number(rank: int, family: Family) -> int:
+    """Return the number of a shelf in the ledger: two for each pool in effect, by rank."""
+    return 2 * rank + FAMILIES.index(family)
+
+
+def serving_refusal(pool: Pool, service: Service, namespaces: Namespaces) -> Refused | None:
+    """Return why `serviceAllocation` keeps the pool from the Service, or None if it serves it.
+
+    Namespaces and namespaceSelectors are united, and that union and serviceSelectors are ANDed.
+    Selectors that match no namespace serve nobody; a namespace that is not known matches none.
+    """
+    rule = pool.allocation
+    if rule is None:
+        return None
+    namespace = service.key.namespace
+    if (rule.namespaces or rule.namespace_selectors) and namespace not in rule.namespaces:
+        labels = namespaces.get(namespace)
+        if labels is None or not any_matches(rule.namespace_selectors, labels):
+            return Refused(
+                reason=Reason.POOL_NOT_ALLOWED,
+                detail=f"serviceAllocation of pool {pool.name} does not select namespace {namespace}",
+            )
+    if rule.service_selectors and not any_matches(rule.service_selectors, service.labels):
+        return Refused(
+            reason=Reason.POOL_NOT_ALLOWED,
+            detail=f"serviceAllocation of pool {pool.name} does not select the Service's labels",
+        )
+    return None
+
+
+class Slates:
+    """Make and remember the slates of one plan."""
+
+    def __init__(self, book: PoolBook, namespaces: Namespaces) -> None:
+        self._book = book
+        self._namespaces = namespaces
+        self._known: dict[object, Slate] = {}
+        self._by_labels = any(
+            pool.allocation is not None and pool.allocation.service_selectors
+            for pool in book.ranked
+        )
+
+    def slate(self, service: Service, family: Family) -> Slate:
+        wanted = None if service.request.problem else service.request.pool
+        labels = frozenset(service.labels.items()) if self._by_labels else None
+        kind = (service.key.namespace, wanted, labels, family)
+        slate = self._known.get(kind)
+        if slate is None:
+            slate = Slate(steps=tuple(self._steps(service, wanted, family)))
+            self._known[kind] = slate
+        return slate
+
+    def refusal(self, rank: int, service: Service) -> Refused | None:
+        """Return why the pool of this rank does not serve the Service at all."""
+        return serving_refusal(self._book.ranked[rank], service, self._namespaces)
+
+    def _steps(self, service: Service, wanted: PoolName | None, family: Family) -> list[int | Tried]:
+        steps: list[int | Tried] = []
+        for rank, pool in enumerate(self._book.ranked):
+            if wanted is not None and pool.name != wanted:
+                continue
+            refused = self.refusal(rank, service)
+            if wanted is None and not pool.auto_assign:
+                refused = Refused(
+                    reason=Reason.AUTO_ASSIGN_OFF,
+                    detail="the pool has autoAssign: false and the Service does not ask for it",
+                )
+            elif refused is None and family not in pool.families:
+                refused = Refused(
+                    reason=Reason.NO_SUCH_FAMILY, detail=f"the pool has no {family} range"
+                )
+            if refused is None:
+                steps.append(shelf_number(rank, family))
+            else:
+                steps.append(Tried(pool=pool.name, reason=refused.reason, detail=refused.detail))
+        return steps

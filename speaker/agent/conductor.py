@@ -1,0 +1,167 @@
+"""The conductor of lb-speaker: from everything known to everything that should be so. Pure.
+
+`conduct(previous, situation)` is called after every event; its result says what the fast path's
+table, this node's SpeakerStatus and its ServiceL2Status should be. Drivers compute and perform
+the difference. Restart is no special case: the first call has no previous and gives the same.
+
+Two gates keep a starting speaker quiet: no table exists before every kind of input has synced,
+and none before this process's own SpeakerStatus was seen, because an owner is named by its
+incarnation. Meanwhile lb-fastpath goes on with the table of the process before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lbctl.model.address import Address
+from lbctl.model.membership import Instant, Member, Membership
+from lbctl.model.names import LinkName
+from lbctl.model.node import Link, SpeakerReport
+from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
+from lbctl.plan.announcement import Announcement, plan_announcements
+from lbctl.plan.rendezvous import rendezvous_membership
+from speaker.agent.report import (
+    FASTPATH_GRACE_S,
+    Announcing,
+    FastpathState,
+    announcing,
+    speaker_report,
+)
+from speaker.agent.table import Desired, desired_table
+from speaker.wire.control import Entry, Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Hold everything that one call of `conduct` may look at.
+
+    `links` is None until the node's first inventory; `yielded` are handings over that ended
+    since the last call; `floor` is the lowest number that a new view may have.
+    """
+
+    now: Instant
+    me: Member
+    snapshot: Snapshot
+    changed: Changed = EVERYTHING
+    synced: bool
+    links: tuple[Link, ...] | None
+    fastpath: FastpathState
+    stopping: bool = False
+    released: frozenset[Address] = frozenset()
+    yielded: frozenset[Address] = frozenset()
+    floor: int = 0
+    load_balancer_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intentions:
+    """Hold what should be so. `table` None: leave the fast path as it is."""
+
+    announcement: Announcement | None = None
+    memberships: Mapping[LinkName, Membership] = field(default_factory=dict)
+    table: Desired | None = None
+    peers: frozenset[str] = frozenset()
+    """Hardware addresses that other speakers publish."""
+    report: SpeakerReport | None = None
+    """What SpeakerStatus should say; None: leave it."""
+    announcing: tuple[Announcing, ...] | None = None
+    """What the ServiceL2Status objects of this node should say; None: leave them."""
+    deadline: Instant | None = None
+    handed_over: bool = False
+    """The speaker is stopping and nothing is left that a successor could take over from it."""
+
+
+NOTHING = Intentions()
+
+
+def conduct(previous: Intentions, situation: Situation) -> Intentions:
+    """Return what should be so now."""
+    own = situation.snapshot.speakers.get(situation.me.node)
+    report = None
+    if situation.links is not None:
+        report = speaker_report(
+            now=situation.now,
+            me=situation.me,
+            links=situation.links,
+            fastpath=situation.fastpath,
+            draining=situation.stopping,
+            published=own,
+        )
+    recognized = own is not None and own.incarnation == situation.me.incarnation
+    links = situation.links
+    if not situation.synced or links is None or not (recognized or previous.table):
+        return Intentions(report=report, deadline=_deadline(None, situation))
+    announcement = plan_announcements(
+        previous.announcement,
+        situation.snapshot,
+        situation.changed,
+        load_balancer_class=situation.load_balancer_class,
+    )
+    memberships = _memberships(previous, announcement, situation, links)
+    table = desired_table(
+        previous.table or Desired(),
+        now=situation.now,
+        memberships=memberships,
+        addresses=announcement.addresses,
+        links=links,
+        released=situation.released,
+        yielded=situation.yielded,
+    )
+    return Intentions(
+        announcement=announcement,
+        memberships=memberships,
+        table=table,
+        peers=_peers(situation),
+        report=report,
+        announcing=announcing(situation.me.node, table.entries, announcement.addresses),
+        deadline=_deadline(table, situation),
+        handed_over=situation.stopping and own is not None and own.draining and not table.entries,
+    )
+
+
+def owned(intentions: Intentions) -> Mapping[Address, Entry]:
+    """Return the entries that this node answers for, without those that it hands over."""
+    if intentions.table is None:
+        return {}
+    return {a: entry for a, entry in intentions.table.entries.items() if entry.mode is Mode.OWN}
+
+
+def _memberships(
+    previous: Intentions,
+    announcement: Announcement,
+    situation: Situation,
+    links: tuple[Link, ...],
+) -> dict[LinkName, Membership]:
+    newest = max((view.view.number for view in previous.memberships.values()), default=0)
+    return {
+        link.name: rendezvous_membership(
+            link=link.name,
+            me=situation.me,
+            snapshot=situation.snapshot,
+            addresses=announcement.addresses,
+            # A raised floor renews every epoch: the fast path knows newer ones than ours.
+            previous=(previous.memberships.get(link.name) if situation.floor <= newest else None),
+            released=situation.released,
+            floor=max(situation.floor, newest),
+        )
+        for link in links
+    }
+
+
+def _peers(situation: Situation) -> frozenset[str]:
+    return frozenset(
+        link.mac
+        for name, report in situation.snapshot.speakers.items()
+        if name != situation.me.node
+        for link in report.links
+    )
+
+
+def _deadline(table: Desired | None, situation: Situation) -> Instant | None:
+    moments = list(table.yields.values()) if table is not None else []
+    if not situation.fastpath.connected:
+        until = situation.fastpath.since + FASTPATH_GRACE_S
+        if until > situation.now:
+            moments.append(until)
+    return min(moments, default=None)

@@ -1,0 +1,104 @@
+"""Which kernel links of this node could announce, and in what state they are. Pure.
+
+The driver hands over what netlink says in these plain records; the rules about names and flags
+are here so that they can be read and tested as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final
+
+from lbctl.model.names import LinkName
+from lbctl.model.node import Link
+
+IFF_UP: Final = 0x1
+IFF_BROADCAST: Final = 0x2
+IFF_LOOPBACK: Final = 0x8
+IFF_NOARP: Final = 0x80
+IFF_LOWER_UP: Final = 0x10000
+"""Flags of linux/if.h; LOWER_UP is carrier."""
+
+IFA_F_DADFAILED: Final = 0x08
+IFA_F_TENTATIVE: Final = 0x40
+"""Flags of linux/if_addr.h: an address with either cannot be used as a source yet, or ever."""
+
+EXCLUDED_PREFIXES: Final = (
+    "cali",
+    "cbr",
+    "cilium",
+    "cni",
+    "docker",
+    "dummy",
+    "flannel",
+    "kube-ipvs",
+    "lxc",
+    "nodelocaldns",
+    "tunl",
+    "veth",
+    "virbr",
+    "vxlan",
+)
+"""Links of container networks: their other ends are pods, never clients outside the cluster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLink:
+    """Hold one RTM_NEWLINK; `master` is 0 without one, `mac` empty without one."""
+
+    index: int
+    name: str
+    mac: str
+    flags: int
+    master: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelAddress:
+    """Hold one RTM_NEWADDR."""
+
+    index: int
+    interface: IPv4Interface | IPv6Interface
+    flags: int
+
+
+def could_announce(link: KernelLink) -> bool:
+    """Return whether the link is of a kind on which neighbors are resolved by broadcast.
+
+    A link with a master (bridge port, bond slave) speaks through its master. Whether it is up
+    does not matter here: a link that is down is an answer to "why not", not a stranger.
+    """
+    return (
+        link.flags & (IFF_BROADCAST | IFF_LOOPBACK | IFF_NOARP) == IFF_BROADCAST
+        and link.master == 0
+        and len(link.mac) == len("00:00:00:00:00:00")
+        and not link.name.startswith(EXCLUDED_PREFIXES)
+    )
+
+
+def inventory(links: Iterable[KernelLink], addresses: Iterable[KernelAddress]) -> tuple[Link, ...]:
+    """Return the links that could announce, by index."""
+    by_index: dict[int, list[KernelAddress]] = {}
+    for address in addresses:
+        by_index.setdefault(address.index, []).append(address)
+    return tuple(
+        _link(link, by_index.get(link.index, []))
+        for link in sorted(links, key=lambda link: link.index)
+        if could_announce(link)
+    )
+
+
+def _link(link: KernelLink, addresses: list[KernelAddress]) -> Link:
+    usable = [a for a in addresses if not a.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)]
+    subnets = {a.interface for a in usable if not a.interface.is_link_local}
+    return Link(
+        name=LinkName(link.name),
+        index=link.index,
+        mac=link.mac.lower(),
+        up=bool(link.flags & IFF_UP),
+        carrier=bool(link.flags & IFF_LOWER_UP),
+        subnets=tuple(sorted(subnets, key=lambda one: (one.version, one))),
+        has_link_local=any(a.interface.version == 6 and a.interface.is_link_local for a in usable),
+    )

@@ -1,0 +1,168 @@
+"""One open link: its sockets, filters, groups and responders, and sending announcements on it.
+
+A port is made for one link at one index with one hardware address; if any of them changes it is
+closed and another one opened. The ARP half and the IPv6 half stand for themselves: a link without
+IPv6 still answers ARP. Called by `speaker.drivers.fast.links`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
+
+from lbctl.model.address import Address
+from speaker.drivers.fast.error import DriverError
+from speaker.drivers.fast.groups import GroupMembership
+from speaker.drivers.fast.packet import attach, open_packet_socket
+from speaker.drivers.fast.responder import ArpResponder, LinkCounters, NdpResponder
+from speaker.fast.bpf import Prefix, arp_program, covering_prefixes, ndp_program
+from speaker.fast.table import AddressTable, Claim
+from speaker.wire import arp, ndp
+from speaker.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV6, Mac
+from speaker.wire.rtnetlink import Link
+
+_CONF: Final = Path("/proc/sys/net/ipv6/conf")
+
+
+class Port:
+    """Hold what is open on one link. `close` it before dropping it."""
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        mac: Mac,
+        table: AddressTable,
+        counters: LinkCounters,
+        on_claim: Callable[[Claim], None],
+    ) -> None:
+        """Open the ARP half.
+
+        Raises:
+            DriverError: the socket cannot be opened or bound.
+
+        """
+        self.link = link
+        self.mac = mac
+        self._table = table
+        self._counters = counters
+        self._on_claim = on_claim
+        self._prefixes: dict[int, tuple[Prefix, ...]] = {4: (), 6: ()}
+        self._ndp: socket.socket | None = None
+        self._groups = GroupMembership(link=link.name, index=link.index)
+        self._arp = open_packet_socket(link.name, ETHERTYPE_ARP, arp_program(()))
+        responder = ArpResponder(
+            link=link.name,
+            mac=mac,
+            opened=self._arp,
+            table=table,
+            counters=counters,
+            on_claim=on_claim,
+        )
+        asyncio.get_running_loop().add_reader(self._arp, responder.on_readable)
+
+    @property
+    def families(self) -> frozenset[int]:
+        return frozenset({4} if self._ndp is None else {4, 6})
+
+    def set_addresses(self, addresses: Collection[Address]) -> None:
+        """Make filters and groups those of `addresses`; without IPv6 ones, close the IPv6 half.
+
+        Raises:
+            DriverError: IPv6 addresses are wanted and cannot be served here; ARP is unharmed.
+
+        """
+        v4 = [int(each) for each in addresses if isinstance(each, IPv4Address)]
+        v6 = [each for each in addresses if isinstance(each, IPv6Address)]
+        prefixes = covering_prefixes(v4, width=32)
+        if prefixes != self._prefixes[4]:
+            attach(self._arp, arp_program(prefixes))
+            self._prefixes[4] = prefixes
+        if not v6:
+            self._close_ndp()
+            return
+        try:
+            self._serve_ipv6(v6)
+        except DriverError:
+            self._close_ndp()
+            raise
+
+    def announce(self, address: Address) -> bool:
+        """Send every form of the announcement of `address`; return whether all were taken."""
+        if isinstance(address, IPv4Address):
+            frames = (
+                arp.gratuitous_request(mac=self.mac, address=address).encode(),
+                arp.gratuitous_reply(mac=self.mac, address=address).encode(),
+            )
+            taken = [self._send(self._arp, frame) for frame in frames]
+            return all(taken)
+        if self._ndp is None:
+            return False
+        frame = ndp.unsolicited_advertisement(mac=self.mac, address=address).encode()
+        return self._send(self._ndp, frame)
+
+    def close(self) -> None:
+        self._close_ndp()
+        asyncio.get_running_loop().remove_reader(self._arp)
+        self._arp.close()
+
+    def _send(self, opened: socket.socket, frame: bytes) -> bool:
+        try:
+            opened.send(frame)
+        except OSError:
+            self._counters.send_failed += 1
+            return False
+        self._counters.announcements_sent += 1
+        return True
+
+    def _serve_ipv6(self, addresses: Collection[IPv6Address]) -> None:
+        self._require_ipv6()
+        # Groups before the filter: nobody hears the filter, but everybody the groups' reports.
+        self._groups.set_addresses(addresses)
+        prefixes = covering_prefixes([int(each) for each in addresses], width=128)
+        if self._ndp is None:
+            self._ndp = self._open_ndp(prefixes)
+        elif prefixes != self._prefixes[6]:
+            attach(self._ndp, ndp_program(prefixes))
+        self._prefixes[6] = prefixes
+
+    def _require_ipv6(self) -> None:
+        """Refuse a link on which the kernel has IPv6 off: it would not carry the traffic either."""
+        name = self.link.name
+        try:
+            disabled = (_CONF / name / "disable_ipv6").read_text().strip() != "0"
+        except OSError as error:
+            raise DriverError(
+                f"link {name} has no IPv6 (its MTU is below 1280, or the kernel has none): IPv6 "
+                f"addresses are not answered for there"
+            ) from error
+        if disabled:
+            raise DriverError(
+                f"IPv6 is disabled on link {name}: set net.ipv6.conf.{name}.disable_ipv6=0, or "
+                f"leave this link out of the L2Advertisement of IPv6 pools"
+            )
+
+    def _open_ndp(self, prefixes: tuple[Prefix, ...]) -> socket.socket:
+        opened = open_packet_socket(self.link.name, ETHERTYPE_IPV6, ndp_program(prefixes))
+        responder = NdpResponder(
+            link=self.link.name,
+            mac=self.mac,
+            opened=opened,
+            table=self._table,
+            counters=self._counters,
+            on_claim=self._on_claim,
+        )
+        asyncio.get_running_loop().add_reader(opened, responder.on_readable)
+        return opened
+
+    def _close_ndp(self) -> None:
+        self._groups.close()
+        self._prefixes[6] = ()
+        if self._ndp is not None:
+            asyncio.get_running_loop().remove_reader(self._ndp)
+            self._ndp.close()
+            self._ndp = None

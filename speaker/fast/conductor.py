@@ -1,0 +1,222 @@
+"""The conductor of lb-fastpath: commands, claims and link events in, frames and reports out. Pure.
+
+It joins the table (what may be answered) and the announcer (what is announced when), and keeps
+per link which addresses live there, from which the driver derives sockets, filters and groups.
+The responder does not pass through here: it asks the table itself at every frame.
+
+The machine shape of HOUSE 4; the driver is `speaker.fastpath`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from lbctl.model.address import Address
+from lbctl.model.names import LinkName
+from speaker.fast.announce import Announcer, Round, Start, Stop
+from speaker.fast.instant import Instant, earliest
+from speaker.fast.table import AddressTable, Change, Claim, Held, Yes
+from speaker.wire.control import Announced, Applied, Delta, Report, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkReady:
+    """`link` is open for these families (4, 6); others are closed."""
+
+    link: LinkName
+    families: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkLost:
+    """Nothing can be sent on `link` now: gone, down, or without carrier."""
+
+    link: LinkName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """All frames of this round were handed to the kernel."""
+
+    round: Round
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Announce now; the driver knows the hardware address."""
+
+    round: Round
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """Report to lb-speaker, if it is there."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewire:
+    """What these links are needed for has changed: `Conductor.addresses_on` says to what."""
+
+    links: frozenset[LinkName]
+
+
+Input = Table | Delta | Claim | LinkReady | LinkLost | Sent
+Output = Send | Tell | Rewire
+
+_NOBODY: Mapping[bytes, Address] = {}
+
+
+class Conductor:
+    """Decide everything but single answers."""
+
+    def __init__(self, table: AddressTable, announcer: Announcer) -> None:
+        self.table = table
+        self.withheld = 0
+        """Rounds that were due and that the table did not allow any more."""
+        self._announcer = announcer
+        self._on_link: dict[LinkName, dict[bytes, Address]] = {}
+        self._ready: dict[LinkName, frozenset[int]] = {}
+        self._announced: set[tuple[bytes, LinkName]] = set()
+
+    @property
+    def links(self) -> frozenset[LinkName]:
+        """Links to hold open."""
+        return self.table.links | self._on_link.keys()
+
+    def addresses_on(self, link: LinkName) -> Mapping[bytes, Address]:
+        """Return the addresses that `link` is needed for, by their packed form."""
+        return self._on_link.get(link, _NOBODY)
+
+    def receive(self, now: Instant, arrived: Input) -> tuple[Output, ...]:
+        """Take in what happened at `now`. Network input never raises."""
+        match arrived:
+            case Table() | Delta():
+                return self._command(now, arrived)
+            case Claim():
+                return tuple(Tell(report=report) for report in self.table.heard(now, arrived))
+            case LinkReady():
+                self._link_ready(now, arrived)
+            case LinkLost():
+                self._ready.pop(arrived.link, None)
+                self._stop(now, self.addresses_on(arrived.link).values(), (arrived.link,))
+            case Sent():
+                return self._sent(arrived.round)
+            case _:
+                assert_never(arrived)
+        return self._announce(now)
+
+    def expire(self, now: Instant) -> tuple[Output, ...]:
+        """End planned moves and send the rounds that are due."""
+        ended = tuple(Tell(report=report) for report in self.table.expire(now))
+        return ended + self._announce(now)
+
+    @property
+    def deadline(self) -> Instant | None:
+        return earliest(self.table.deadline, self._announcer.deadline)
+
+    def _command(self, now: Instant, command: Table | Delta) -> tuple[Output, ...]:
+        links_before = self.links
+        change = self.table.apply(now, command)
+        touched = self._file(change)
+        touched |= links_before ^ self.links
+        for before, after in change.changed:
+            self._announcements_of(now, before, after)
+        for held in change.removed:
+            self._forget(now, held)
+        outputs: list[Output] = []
+        if touched:
+            outputs.append(Rewire(links=frozenset(touched)))
+        outputs.append(Tell(report=Applied(revision=command.revision, refused=change.refused)))
+        if isinstance(command, Table):
+            outputs += self._retell()
+        return (*outputs, *self._announce(now))
+
+    def _file(self, change: Change) -> set[LinkName]:
+        """Keep the index of addresses by link, and return the links that gained or lost one."""
+        touched: set[LinkName] = set()
+        for before, after in change.changed:
+            address = after.entry.address
+            old = before.links if before else frozenset()
+            for link in old - after.links:
+                self._unfile(link, address.packed)
+            for link in after.links - old:
+                self._on_link.setdefault(link, {})[address.packed] = address
+            touched |= old ^ after.links
+        for held in change.removed:
+            for link in held.links:
+                self._unfile(link, held.entry.address.packed)
+            touched |= held.links
+        return touched
+
+    def _unfile(self, link: LinkName, packed: bytes) -> None:
+        addresses = self._on_link[link]
+        del addresses[packed]
+        if not addresses:
+            del self._on_link[link]
+
+    def _announcements_of(self, now: Instant, before: Held | None, after: Held) -> None:
+        """Start the rounds where a claim is new: an epoch, a link, or being owner at all."""
+        address = after.entry.address
+        if before is not None:
+            self._stop_and_forget(now, address, before.links - after.links)
+        if not after.announces:
+            self._stop_and_forget(now, address, after.links)
+            return
+        renewed = before is None or not before.announces or after.entry.epoch > before.entry.epoch
+        known = frozenset() if renewed or before is None else before.links
+        self._start(now, address, after.links - known)
+
+    def _forget(self, now: Instant, held: Held) -> None:
+        self._stop_and_forget(now, held.entry.address, held.links)
+
+    def _stop_and_forget(self, now: Instant, address: Address, links: Iterable[LinkName]) -> None:
+        links = tuple(links)
+        self._stop(now, (address,), links)
+        for link in links:
+            self._announced.discard((address.packed, link))
+
+    def _link_ready(self, now: Instant, ready: LinkReady) -> None:
+        """Announce all over again: while the link was away, nobody heard us."""
+        self._ready[ready.link] = ready.families
+        for held in self.table.held():
+            if held.announces and ready.link in held.links:
+                self._start(now, held.entry.address, (ready.link,))
+
+    def _start(self, now: Instant, address: Address, links: Iterable[LinkName]) -> None:
+        for link in links:
+            if address.version in self._ready.get(link, frozenset()):
+                self._announcer.receive(now, Start(address=address, link=link))
+
+    def _stop(self, now: Instant, addresses: Iterable[Address], links: Iterable[LinkName]) -> None:
+        for address in addresses:
+            for link in links:
+                self._announcer.receive(now, Stop(address=address, link=link))
+
+    def _announce(self, now: Instant) -> tuple[Send, ...]:
+        sends = []
+        for each in self._announcer.expire(now):
+            verdict = self.table.may_answer(now, each.link, each.address.packed)
+            if isinstance(verdict, Yes):
+                sends.append(Send(round=each))
+            else:
+                self.withheld += 1
+        return tuple(sends)
+
+    def _sent(self, sent: Round) -> tuple[Tell, ...]:
+        if sent.number:
+            return ()
+        self._announced.add((sent.address.packed, sent.link))
+        return (Tell(report=Announced(address=sent.address, link=sent.link)),)
+
+    def _retell(self) -> tuple[Tell, ...]:
+        """Say again what was announced before: a restarted lb-speaker knows nothing of it."""
+        return tuple(
+            Tell(report=Announced(address=held.entry.address, link=link))
+            for held in self.table.held()
+            for link in sorted(held.links)
+            if (held.entry.address.packed, link) in self._announced
+        )

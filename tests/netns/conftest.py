@@ -1,0 +1,67 @@
+"""Fixtures of the namespace tests: one LAN per module, one lb-fastpath per test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fastpath_process import FastPathProcess, SpeakerEnd
+from tests.support.lan import Host, Lan
+
+
+@pytest.fixture(scope="module")
+def lan() -> Iterator[Lan]:
+    if os.geteuid():
+        pytest.fail("tests of this folder need root: run them by `make netns` as root")
+    made = Lan()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def node(lan: Lan) -> Host:
+    return lan.host("node")
+
+
+@pytest.fixture(scope="module")
+def other(lan: Lan) -> Host:
+    return lan.host("other")
+
+
+@pytest.fixture(scope="module")
+def client(lan: Lan) -> Host:
+    return lan.host("client")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[Host], FastPathProcess]]:
+    """Start lb-fastpath on a host; whatever is left of it is killed after the test."""
+    started: list[FastPathProcess] = []
+
+    def start_on(host: Host) -> FastPathProcess:
+        made = FastPathProcess(host.namespace, tmp_path / f"{host.number}.sock")
+        started.append(made)
+        return made
+
+    yield start_on
+    for each in started:
+        if each.running:
+            each.process.kill()
+        each.process.communicate()
+
+
+@pytest.fixture
+def fastpath(start: Callable[[Host], FastPathProcess], node: Host) -> FastPathProcess:
+    return start(node)
+
+
+@pytest.fixture
+def speaker(fastpath: FastPathProcess) -> Iterator[SpeakerEnd]:
+    made = SpeakerEnd(fastpath.path)
+    yield made
+    made.close()

@@ -1,0 +1,194 @@
+"""The admission server in its own thread: what it answers, and that its death harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+
+from lbctl.api.backoff import Backoff
+from lbctl.controller.certificates import ServingPair, make_serving_pair
+from lbctl.controller.operator import Operator, OperatorSettings
+from tests.support.discovery import DiscoverableApi
+from tests.support.loop import eventually, run
+
+NAME = "lbctl-webhook.lbctl-system.svc"
+OVERLAP = "pool old has 192.0.2.0-192.0.2.255, too"
+
+
+def new_pair() -> ServingPair:
+    return make_serving_pair(dns_names=(NAME,), now=dt.datetime.now(dt.UTC))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def judge(body: Mapping[str, Any], old: Mapping[str, Any] | None) -> str | None:
+    return OVERLAP if body["metadata"]["name"] == "young" else None
+
+
+@contextmanager
+def operating(api: DiscoverableApi):
+    operator = Operator(
+        OperatorSettings(
+            host="127.0.0.1",
+            port=free_port(),
+            group="lbctl.io",
+            version="v1beta1",
+            plural="ipaddresspools",
+        ),
+        credentials=api.credentials(),
+        judge=judge,
+        backoff=Backoff(first_s=0.05, most_s=0.1),
+    )
+    try:
+        yield operator
+    finally:
+        assert operator.stop(15.0), "kopf's thread did not end"
+
+
+async def review(operator: Operator, pair: ServingPair, name: str) -> dict[str, Any] | None:
+    """Ask as an API server asks; None when nobody answers."""
+    request = {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "kind": {"group": "lbctl.io", "version": "v1beta1", "kind": "IPAddressPool"},
+            "resource": {"group": "lbctl.io", "version": "v1beta1", "resource": "ipaddresspools"},
+            "operation": "CREATE",
+            "userInfo": {"username": "somebody"},
+            "object": {
+                "apiVersion": "lbctl.io/v1beta1",
+                "kind": "IPAddressPool",
+                "metadata": {"name": name, "namespace": "lbctl-system"},
+                "spec": {"addresses": ["192.0.2.0/24"]},
+            },
+            "oldObject": None,
+        },
+    }
+    context = ssl.create_default_context(cadata=pair.trusted_pem.decode())
+    url = f"https://127.0.0.1:{operator.settings.port}/ipaddresspools"
+    async with aiohttp.ClientSession() as client:
+        try:
+            async with client.post(url, json=request, ssl=context, server_hostname=NAME) as answer:
+                return (await answer.json())["response"] if answer.status == 200 else None
+        except aiohttp.ClientError:
+            return None
+
+
+async def reviewed(operator: Operator, pair: ServingPair, name: str) -> dict[str, Any]:
+    """Return the answer, as soon as there is one."""
+    async with asyncio.timeout(20):
+        while (answer := await review(operator, pair, name)) is None:  # noqa: ASYNC110 - a poll
+            await asyncio.sleep(0.02)
+    return answer
+
+
+def test_the_refusal_carries_the_judges_own_words_and_a_good_pool_passes():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            pair = new_pair()
+            with operating(api) as operator:
+                operator.serve(pair)
+                refused = await reviewed(operator, pair, "young")
+                assert refused["allowed"] is False
+                assert refused["status"] == {"message": OVERLAP, "code": 403}
+                assert (await reviewed(operator, pair, "old"))["allowed"] is True
+                await asyncio.to_thread(operator.stop, 15.0)
+            assert api.methods().keys() <= {"GET"}, "kopf must not write"
+
+    run(case())
+
+
+def test_killed_tasks_bring_kopf_back_and_touch_no_task_of_the_main_loop():
+    async def case() -> None:
+        beats = 0
+
+        async def beat() -> None:
+            nonlocal beats
+            while True:
+                beats += 1
+                await asyncio.sleep(0.005)
+
+        async with DiscoverableApi() as api:
+            pair = new_pair()
+            task = asyncio.create_task(beat())
+            with operating(api) as operator:
+                operator.serve(pair)
+                await reviewed(operator, pair, "old")
+                lives = operator.lives
+                kill(operator)
+                await eventually(lambda: operator.lives > lives, "another life of kopf")
+                assert (await reviewed(operator, pair, "young"))["allowed"] is False
+                before = beats
+                await eventually(lambda: beats > before + 3, "the main loop goes on")
+                assert not task.done()
+                await asyncio.to_thread(operator.stop, 15.0)
+            task.cancel()
+
+    run(case())
+
+
+def kill(operator: Operator) -> None:
+    """Cancel everything in kopf's loop, as a fatal error of kopf does."""
+    loop = operator.loop
+    assert loop is not None
+
+    def strike() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    loop.call_soon_threadsafe(strike)
+
+
+def test_an_api_server_that_is_busy_at_the_start_is_waited_for():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            pair = new_pair()
+            api.closed = True
+            with operating(api) as operator:
+                operator.serve(pair)
+                await eventually(lambda: api.turned_away, "kopf asks")
+                api.closed = False
+                assert (await reviewed(operator, pair, "old"))["allowed"] is True
+                await asyncio.to_thread(operator.stop, 15.0)
+
+    run(case())
+
+
+def test_a_new_certificate_is_served_after_the_old_one():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            old, new = new_pair(), new_pair()
+            with operating(api) as operator:
+                operator.serve(old)
+                await reviewed(operator, old, "old")
+                operator.serve(new)
+                assert (await reviewed(operator, new, "old"))["allowed"] is True
+                assert await review(operator, old, "old") is None
+                await asyncio.to_thread(operator.stop, 15.0)
+
+    run(case())
+
+
+def test_stopping_before_the_start_ends_at_once_and_nothing_serves_afterwards():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            with operating(api) as operator:
+                assert operator.stop(1.0)
+                operator.serve(new_pair())
+                assert operator.lives == 0
+            assert not [t for t in threading.enumerate() if t.name == "kopf"]
+
+    run(case())

@@ -1,0 +1,190 @@
+"""The webhook's Secret and caBundle: made by the leader, read by all, renewed in time."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from lbctl.api.lease import AlwaysLeader, wall_clock
+from lbctl.api.session import ApiSession
+from lbctl.api.writer import Writer
+from lbctl.controller.certificates import LIFETIME, ServingPair
+from lbctl.controller.trust import Trust, TrustNames, TrustPace
+from tests.support.fake_api import FakeApi
+from tests.support.faults import Ask, FaultKind
+from tests.support.loop import background, eventually, run
+
+NAMESPACE = "lbctl-system"
+NAMES = TrustNames(namespace=NAMESPACE, service="lbctl-webhook", configuration="lbctl-system-lbctl")
+PACE = TrustPace(eager_s=0.02, settled_s=0.05)
+
+
+class Follower(AlwaysLeader):
+    """A replica that does not hold the Lease."""
+
+    def __init__(self, identity: str = "follower") -> None:
+        super().__init__(identity)
+        self.leading.clear()
+
+    def may_write(self, now: float | None = None) -> bool:
+        return self.leading.is_set()
+
+
+@dataclass
+class Replica:
+    trust: Trust
+    pairs: list[ServingPair] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def replica(
+    api: FakeApi, leadership: AlwaysLeader, *, shift: dt.timedelta = dt.timedelta()
+) -> AsyncIterator[Replica]:
+    async with ApiSession(api.credentials()) as session:
+        writer = Writer(session, may_write=leadership.may_write)
+        pairs: list[ServingPair] = []
+        trust = Trust(
+            session, writer, leadership, NAMES,
+            on_pair=pairs.append, pace=PACE, wall=lambda: wall_clock() + shift,
+        )  # fmt: skip
+        async with background(trust.run(), writer.run()):
+            yield Replica(trust, pairs)
+
+
+def configuration(api: FakeApi, service: str = "lbctl-webhook") -> None:
+    client = {"service": {"namespace": NAMESPACE, "name": service, "path": "/ipaddresspools"}}
+    foreign = {"service": {"namespace": "other", "name": "other"}, "caBundle": "b3RoZXI="}
+    api.put(
+        "validatingwebhookconfigurations",
+        {
+            "metadata": {"name": NAMES.configuration},
+            "webhooks": [
+                {"name": "pools", "clientConfig": client, "sideEffects": "None"},
+                {"name": "other", "clientConfig": foreign},
+            ],
+        },
+    )
+
+
+def bundles(api: FakeApi) -> list[str]:
+    body = api.get("validatingwebhookconfigurations", NAMES.configuration)
+    assert body is not None
+    return [hook["clientConfig"].get("caBundle", "") for hook in body["webhooks"]]
+
+
+def trusted(pair: ServingPair) -> str:
+    return base64.b64encode(pair.trusted_pem).decode()
+
+
+def test_the_leader_makes_the_secret_and_the_api_server_trusts_it():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            async with replica(api, AlwaysLeader("a")) as leader:
+                await eventually(lambda: leader.pairs and bundles(api)[0], "a caBundle")
+                secret = api.get("secrets", NAMES.service, NAMESPACE)
+                assert secret is not None
+                assert secret["type"] == "kubernetes.io/tls"
+                assert bundles(api) == [trusted(leader.pairs[0]), "b3RoZXI="]
+                body = api.get("validatingwebhookconfigurations", NAMES.configuration)
+                assert body is not None
+                assert body["webhooks"][0]["sideEffects"] == "None"
+
+    run(case())
+
+
+def test_a_follower_serves_the_leaders_pair_and_writes_nothing():
+    async def case() -> None:
+        async with FakeApi() as api:
+            async with replica(api, Follower()) as follower:
+                await eventually(lambda: api.count(Ask.GET, "secrets") > 2, "it looks")
+                assert not follower.pairs
+                async with replica(api, AlwaysLeader("a")) as leader:
+                    await eventually(lambda: follower.pairs, "the follower's pair")
+                    assert follower.pairs == leader.pairs
+            assert api.methods()["POST"] == 1
+            assert api.methods()["PUT"] == 0
+
+    run(case())
+
+
+def test_a_restart_keeps_the_pair_and_writes_nothing():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            async with replica(api, AlwaysLeader("a")) as first:
+                await eventually(lambda: bundles(api)[0], "a caBundle")
+            writes = api.count(Ask.WRITE)
+            async with replica(api, AlwaysLeader("b")) as second:
+                await eventually(
+                    lambda: (
+                        second.pairs and api.count(Ask.GET, "validatingwebhookconfigurations") > 3
+                    ),
+                    "the second process has looked",
+                )
+                assert second.pairs == first.pairs
+            assert api.count(Ask.WRITE) == writes
+
+    run(case())
+
+
+def test_a_pair_near_its_end_is_replaced_and_both_are_trusted_meanwhile():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            old_wall = dt.timedelta() - LIFETIME * 0.9
+            async with replica(api, AlwaysLeader("a"), shift=old_wall) as first:
+                await eventually(lambda: bundles(api)[0], "the first caBundle")
+            async with replica(api, AlwaysLeader("b")) as second:
+                await eventually(
+                    lambda: second.pairs and bundles(api)[0] == trusted(second.pairs[-1]),
+                    "the second caBundle",
+                )
+                assert second.pairs[-1] != first.pairs[0]
+                assert second.pairs[-1].trusted_pem.endswith(first.pairs[0].trusted_pem)
+
+    run(case())
+
+
+def test_a_damaged_secret_and_an_emptied_bundle_are_repaired():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            async with replica(api, AlwaysLeader("a")) as leader:
+                await eventually(lambda: bundles(api)[0], "a caBundle")
+                damaged = dict(api.get("secrets", NAMES.service, NAMESPACE) or {})
+                api.put("secrets", damaged | {"data": {"tls.crt": "bm9uc2Vuc2U="}})
+                configuration(api)
+                await eventually(
+                    lambda: len(leader.pairs) == 2 and bundles(api)[0] == trusted(leader.pairs[1]),
+                    "a new pair",
+                )
+
+    run(case())
+
+
+def test_two_leaders_of_one_moment_end_up_with_one_pair():
+    async def case() -> None:
+        async with FakeApi() as api:
+            async with replica(api, AlwaysLeader("a")) as a, replica(api, AlwaysLeader("b")) as b:
+                await eventually(
+                    lambda: a.pairs and b.pairs and a.pairs[-1] == b.pairs[-1], "one pair"
+                )
+            assert len(api.objects("secrets")) == 1
+
+    run(case())
+
+
+def test_denied_secrets_are_said_once_and_tried_again():
+    async def case() -> None:
+        async with FakeApi() as api:
+            api.faults.arm(FaultKind.FORBIDDEN, resource="secrets", times=3)
+            async with replica(api, AlwaysLeader("a")) as leader:
+                await eventually(lambda: leader.trust.problem, "the problem")
+                assert "RBAC refuses to get secrets" in str(leader.trust.problem)
+                await eventually(lambda: leader.pairs, "a pair in the end")
+
+    run(case())
