@@ -11,6 +11,7 @@ import click
 from lbctl.cli.explain import explained
 from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import table, to_json
+from lbctl.model.names import PoolName
 from lbctl.model.reason import Reason
 
 output_option = click.option("-o", "output", default="table", type=click.Choice(["table", "json"]))
@@ -146,15 +147,16 @@ def pool_rows(found: View) -> list[PoolRow]:
     rows = []
     for key, pool in sorted(found.snapshot.pools.items()):
         verdict = found.plan.verdicts[key]
-        counters = found.plan.counters.get(key)
+        four = found.plan.counters.get(PoolName(key.name), (0, 0, 0, 0))
+        assigned4, assigned6, available4, available6 = four
         rows.append(
             PoolRow(
                 name=key.name,
                 accepted=verdict.accepted,
-                assigned_ipv4=counters.assigned_ipv4 if counters else 0,
-                available_ipv4=counters.available_ipv4 if counters else 0,
-                assigned_ipv6=counters.assigned_ipv6 if counters else 0,
-                available_ipv6=counters.available_ipv6 if counters else 0,
+                assigned_ipv4=assigned4,
+                available_ipv4=available4,
+                assigned_ipv6=assigned6,
+                available_ipv6=available6,
                 auto_assign=pool.spec.auto_assign if pool.spec else None,
                 detail=verdict.message,
             )

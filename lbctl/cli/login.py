@@ -31,7 +31,9 @@ def _by_plugin(path: Path, context: str | None) -> Credentials:
 
     settings = client.Configuration()
     try:
-        config.load_kube_config(str(path), context=context, client_configuration=settings)
+        config.load_kube_config(  # type: ignore[no-untyped-call]  # untyped there
+            str(path), context=context, client_configuration=settings
+        )
     except config.ConfigException as error:
         raise CredentialsError(f"{path}: the login plug-in failed: {error}") from error
     token = str(settings.api_key.get("authorization", "")).removeprefix("Bearer ")

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from lbctl.api.paths import resource_name
 from lbctl.api.writer import (
     Conflict,
     GaveUp,
@@ -65,6 +66,10 @@ class Desk(Generic[Key]):
     def __len__(self) -> int:
         return len(self._under_way)
 
+    def refusals(self) -> Iterator[str]:
+        """Yield what the API server refuses to let us write, one sentence per text."""
+        yield from dict.fromkeys(self._refusals.values())
+
     def submit(self, key: Key, write: Write, written: Callable[[dict[str, Any]], None]) -> None:
         """Have `write` sent unless the same is under way; `written` gets the stored object."""
         if self._under_way.get(key) == write:
@@ -97,10 +102,7 @@ class Desk(Generic[Key]):
                 # Deleted meanwhile: the watch tells. If not, the look is cheap.
                 self._later(self._pace.conflict_s, key)
             case Refused():
-                text = f"{outcome.status}: {outcome.message}"
-                if self._refusals.get(key) != text:
-                    self._refusals[key] = text
-                    logger.error("the API server refuses to write %s (%s)", write.path, text)
+                self._refused(key, write, outcome)
                 self._later(self._pace.refused_s, key)
             case GaveUp():
                 logger.warning("%s not written: %s", write.path, outcome.message)
@@ -108,6 +110,16 @@ class Desk(Generic[Key]):
             case Superseded() | Withheld():
                 # A newer write carries on, or the next term looks at everything.
                 pass
+
+    def _refused(self, key: Key, write: Write, outcome: Refused) -> None:
+        """Say it once for all objects: a missing RBAC rule refuses each of them."""
+        resource = resource_name(write.path)
+        text = f"the API server refuses to write {resource}: {outcome.status} {outcome.message}"
+        if outcome.status == 403:
+            text = f"RBAC refuses to {write.verb.value.lower()} {resource}: grant that verb to us"
+        if text not in self._refusals.values():
+            logger.error("%s (%s: %s)", text, write.path, outcome.message)
+        self._refusals[key] = text
 
     def _later(self, seconds: float, key: Key) -> None:
         asyncio.get_running_loop().call_later(seconds, self._again, key)

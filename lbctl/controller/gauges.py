@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from lbctl.api.events import EventRecorder
 from lbctl.api.lease import Leadership
-from lbctl.api.reflector import Reflector
 from lbctl.api.writer import Writer
-from lbctl.controller.inputs import Inputs
+from lbctl.controller.inputs import AnyReflector, Inputs
 from lbctl.controller.reconciler import Reconciler
 from lbctl.run.metrics import Sample
 
@@ -49,16 +47,15 @@ def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sam
     yield Sample(name="lbctl_plan_seconds_total", value=reconciler.plan_seconds)
     if not leadership.leading.is_set():
         return
-    reasons = Counter(reconciler.reasons())
-    for reason, count in sorted(reasons.items()):
+    for reason, count in sorted(reconciler.reasons().items()):
         yield Sample(name="lbctl_services", value=count, labels=(reason,))
-    for key, verdict in reconciler.verdicts().items():
+    for key, verdict in reconciler.verdicts.items():
         yield Sample(
             name="lbctl_config_accepted",
             value=float(verdict.accepted),
             labels=(key.kind, key.name),
         )
-    for pool, counts in reconciler.counters().items():
+    for pool, counts in reconciler.counters.items():
         for (family, state), value in zip(_STATES, counts, strict=True):
             yield Sample(
                 name="lbctl_pool_addresses", value=value, labels=(str(pool), family, state)
@@ -73,7 +70,7 @@ _STATES = (
 )
 
 
-def _of_kind(kind: str, reflector: Reflector[object, object]) -> Iterator[Sample]:
+def _of_kind(kind: str, reflector: AnyReflector) -> Iterator[Sample]:
     labels = (kind,)
     tally = reflector.counters
     for name, value in (

@@ -9,7 +9,6 @@ another thread may read. The callers are `lbctl.controller.main` and the reconci
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -18,15 +17,12 @@ from lbctl.api.reflector import ALL, Changes, Reflector
 from lbctl.api.session import ApiSession
 from lbctl.kube.fold import Input, Source, World, inputs
 from lbctl.kube.groups import Groups
-from lbctl.model.configuration import Configured
-from lbctl.model.names import ObjectKey
-from lbctl.model.pool import Pool
 from lbctl.model.snapshot import Changed, Snapshot
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
 
 SOURCES: Final = (Source.POOLS, Source.ADVERTISEMENTS, Source.SERVICES, Source.NAMESPACES)
-PLANNED_FROM: Final = (Source.POOLS, Source.SERVICES, Source.NAMESPACES)
-"""What an allocation depends on; advertisements are only judged."""
+PLANNED_FROM: Final = (Source.SERVICES, Source.NAMESPACES)
+"""Changes of these are named to the plan."""
 
 AnyReflector: TypeAlias = Reflector[Any, Any]
 
@@ -49,7 +45,6 @@ class Inputs:
         self.on_echo: Callable[[], None] = _nobody
         self._echo = False
         self._book = NO_POOLS
-        self._essences: dict[ObjectKey, Configured[Pool]] = {}
         self._by_source: dict[Source, AnyReflector] = {}
         for item in inputs(groups, namespace):
             if item.source in SOURCES:
@@ -127,38 +122,12 @@ class Inputs:
     def _heard(self, source: Source, changes: Changes[Any]) -> None:
         if source is Source.POOLS:
             self._book = judge_pools(self.snapshot(), self._book)
-            if not self._pools_differ():
-                # Only a status: worth a look at what is shown, not a plan of everything.
-                self._wake()
-                return
-        self._world.changed(source, None if changes is ALL else changes)
-        self._wake()
-
-    def _wake(self) -> None:
+        if source is Source.SERVICES or (
+            source is Source.NAMESPACES and self._book.reads_namespaces
+        ):
+            # A plan finds out about pools by itself; a new namespace concerns few clusters.
+            self._world.changed(source, None if changes is ALL else changes)
         (self.on_echo if self._echo else self.on_news)()
-
-    def _pools_differ(self) -> bool:
-        """Return whether a pool differs in more than its status from what was planned with."""
-        essences = {key: _essence(pool) for key, pool in self._items(Source.POOLS).items()}
-        differ = essences != self._essences
-        self._essences = essences
-        return differ
-
-
-def _essence(pool: Configured[Pool]) -> Configured[Pool]:
-    """Return the pool as if nobody had ever written its status."""
-    return Configured(
-        **{
-            field.name: getattr(pool, field.name)
-            for field in dataclasses.fields(Configured)
-            if field.name not in _STATUS
-        },
-        resource_version="",
-        accepted=None,
-    )
-
-
-_STATUS: Final = frozenset({"resource_version", "accepted", "counters"})
 
 
 def _nobody() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from lbctl.api.credentials import Credentials, load_credentials
 from lbctl.api.errors import CredentialsError
 from lbctl.api.events import EventRecorder
-from lbctl.api.lease import AlwaysLeader, LeaseElector, Leadership
+from lbctl.api.lease import AlwaysLeader, Leadership, LeaseElector
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.controller.admission import PoolJudge
@@ -116,7 +116,7 @@ def compose(settings: ControllerSettings, credentials: Credentials, session: Api
         leadership,
         writer,
         recorder,
-        session=session,
+        session,
         load_balancer_class=settings.load_balancer_class,
     )
     trust = operator = None
@@ -182,9 +182,11 @@ async def _run(settings: ControllerSettings, credentials: Credentials) -> None:
 
 async def run_parts(parts: Parts, stopping: asyncio.Event) -> None:
     """Run everything until `stopping`, then end it in the order that keeps one writer."""
-    deciding = _start(parts.inputs.run(), parts.reconciler.run(), *_maybe(parts.trust))
-    sending = _start(parts.writer.run(), parts.recorder.run())
-    contending = _start(parts.leadership.run())
+    deciding = [_start("inputs", parts.inputs.run()), _start("reconciler", parts.reconciler.run())]
+    if parts.trust is not None:
+        deciding.append(_start("webhook certificate", parts.trust.run()))
+    sending = [_start("writer", parts.writer.run()), _start("events", parts.recorder.run())]
+    contending = [_start("lease", parts.leadership.run())]
     everything = (*deciding, *sending, *contending)
     stop = asyncio.create_task(stopping.wait(), name="stopping")
     try:
@@ -203,12 +205,8 @@ async def run_parts(parts: Parts, stopping: asyncio.Event) -> None:
             await asyncio.to_thread(parts.operator.stop, KOPF_STOP_S)
 
 
-def _start(*works: Coroutine[Any, Any, None]) -> tuple[asyncio.Task[None], ...]:
-    return tuple(asyncio.create_task(work, name=work.__qualname__) for work in works)
-
-
-def _maybe(trust: Trust | None) -> tuple[Coroutine[Any, Any, None], ...]:
-    return () if trust is None else (trust.run(),)
+def _start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=name)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

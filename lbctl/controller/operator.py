@@ -211,10 +211,8 @@ class Operator:
             operations=["CREATE", "UPDATE"],
             registry=registry,
         )
-        async def judge_pool(
-            body: Mapping[str, Any], old: Mapping[str, Any] | None, **_: Any
-        ) -> None:
-            refusal = self._judge(body, old)
+        async def judge_pool(body: Mapping[str, Any], **facts: Any) -> None:
+            refusal = self._judge(body, facts.get("old"))
             if refusal is not None:
                 raise kopf.AdmissionError(refusal, code=REFUSED_CODE)
 

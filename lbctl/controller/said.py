@@ -45,14 +45,10 @@ def sayings(
     said: list[Saying] = []
     lost = [address for address in service.addresses if address not in outcome.addresses]
     if lost:
-        why = f": {outcome.refused.detail}" if outcome.refused is not None else ""
-        said.append(
-            Saying(
-                warning=False,
-                reason=CLEAR_ASSIGNMENT,
-                message=f"Gave up {_list(lost)}{why}",
-            )
-        )
+        refusals = outcome.lost or ((outcome.refused,) if outcome.refused is not None else ())
+        why = "; ".join(refused.detail for refused in refusals)
+        message = f"Gave up {_list(lost)}: {why}" if why else f"Gave up {_list(lost)}"
+        said.append(Saying(warning=False, reason=CLEAR_ASSIGNMENT, message=message))
     gained = [
         (address, pool)
         for address, pool in zip(outcome.addresses, outcome.pools, strict=True)

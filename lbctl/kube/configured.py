@@ -1,13 +1,14 @@
 """Turn a configuration object into `Configured`: the part that all kinds share. Pure.
 
 The value that travels is `Written`, a `Configured` with what only the writer needs: the
-conditions as found, of others as well. Decisions read the `Configured` part alone.
+conditions as found, of others as well. Decisions read the `Configured` part alone, and a change
+of those conditions is no news, so they do not take part in comparison.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from lbctl.kube.crds.conditions import NO_CONDITIONS, keep
@@ -27,7 +28,7 @@ T = TypeVar("T")
 class Written(Configured[T], Generic[T]):
     """Hold a configuration object with its conditions as found (opaque, see crds/conditions)."""
 
-    conditions: str = NO_CONDITIONS
+    conditions: str = field(default=NO_CONDITIONS, compare=False)
 
 
 def configured(

@@ -8,7 +8,7 @@ part alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lbctl.kube import annotations as spelling
@@ -36,8 +36,9 @@ VIP = "VIP"
 class WrittenService(Service):
     """Hold a Service with its conditions and marks as found, for the patches alone."""
 
-    written_conditions: str = NO_CONDITIONS
-    """Every condition, of others as well, opaque (see crds/conditions)."""
+    written_conditions: str = field(default=NO_CONDITIONS, compare=False)
+    """Every condition, of others as well, opaque (see crds/conditions). A change of another's
+    condition is no news, so it does not take part in comparison."""
     own_mark: str | None = None
     metallb_mark: str | None = None
 

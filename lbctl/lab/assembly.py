@@ -4,6 +4,7 @@ Pure but for asking which file system the lab lies on. `lbctl.lab.lab` starts wh
 """
 
 import subprocess
+import sys
 from pathlib import Path
 
 from lbctl.lab import spec as at
@@ -11,6 +12,7 @@ from lbctl.lab.machines.plan import MachinePlan, Program
 from lbctl.lab.nodes import node as nodes
 from lbctl.lab.plane import control_plane
 from lbctl.lab.records import Record
+from lbctl.lab.spec import ImageMode
 
 
 def plan(
@@ -18,7 +20,6 @@ def plan(
     machine: str,
     *,
     archives: tuple[Path, ...] = (),
-    registry: tuple[str, ...] = (),
     held: bool = False,
 ) -> MachinePlan:
     """Return what a machine is. `archives` and `held` matter for a node's first boot only."""
@@ -26,14 +27,12 @@ def plan(
     disks: tuple[str, ...] = ()
     programs: tuple[Program, ...]
     if machine == at.LAN:
-        programs = (Program(name="registry", argv=registry),) if registry else ()
+        programs = _gateway(record)
     elif machine == at.CONTROL_PLANE:
         programs = control_plane.programs(record.spec, record.pki)
         disks = control_plane.DISKS
     else:
-        programs = nodes.programs(
-            record.spec, machine, pki=record.pki, archives=archives, held=held
-        )
+        programs = nodes.programs(machine, pki=record.pki, archives=archives, held=held)
         disks = nodes.DISKS
         files = dict(
             nodes.files(
@@ -57,6 +56,15 @@ def plan(
         files=files,
         programs=programs,
     )
+
+
+def _gateway(record: Record) -> tuple[Program, ...]:
+    """Return what runs on the LAN's gateway: the registry that stands in for all others."""
+    if record.spec.images is not ImageMode.ECHO:
+        return ()
+    listen = f"{at.ipv4(at.LAN).ip}:{at.REGISTRY_PORT}"
+    command = [sys.executable, "-m", "lbctl.lab.images.registry", "--listen", listen]
+    return (Program(name="registry", argv=(*command, "--archive", f"{record.images}/echo.tar")),)
 
 
 def _hosts(record: Record) -> str:

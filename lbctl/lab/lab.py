@@ -14,15 +14,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lbctl.lab import assembly, records, requirements
+from lbctl.lab import assembly, binaries, records, requirements
 from lbctl.lab import spec as at
 from lbctl.lab.golang import BuildError
+from lbctl.lab.images import standins
 from lbctl.lab.machines import cgroups, kernel, launch
 from lbctl.lab.machines.launch import MachineError
 from lbctl.lab.nodes.node import CONTAINERD
@@ -30,9 +31,8 @@ from lbctl.lab.plane import pki
 from lbctl.lab.plane.client import ApiError, Client, wait_until
 from lbctl.lab.plane.pki import PkiError
 from lbctl.lab.records import BusyError, NoLabError, Progress, Record
-from lbctl.lab.spec import LabSpec
+from lbctl.lab.spec import ImageMode, LabSpec
 from lbctl.lab.status import LabStatus, look
-from lbctl.lab.supplies import Supplies, gather
 from lbctl.lab.wiring import lan
 from lbctl.lab.wiring.lan import WiringError
 
@@ -50,9 +50,7 @@ FAILURES = (
 )  # fmt: skip
 
 
-def up(
-    spec: LabSpec, progress: Progress, *, supplies: Callable[[Progress], Supplies] = gather
-) -> None:
+def up(spec: LabSpec, progress: Progress) -> None:
     """Make the lab and return when all of its nodes are Ready. A lab that is up stays as it is.
 
     Raises RequirementsError, SpecError (the lab runs with other settings), BusyError, and the
@@ -61,17 +59,17 @@ def up(
     lacks = requirements.missing(spec.directory)
     if lacks:
         raise RequirementsError("this host cannot hold a lab:\n" + "\n".join(map(str, lacks)))
-    goods = supplies(progress)
+    programs = binaries.ensure(progress)
     begun = time.monotonic()
     with records.locked(spec.name, progress) as lock:
         if _stands(spec, progress):
             return
         record = Record(
             spec=spec, hierarchies=cgroups.of_this_host(),
-            bin=goods.bin, runc=goods.runc, cni_bin=goods.cni_bin,
+            bin=programs.bin, runc=programs.runc, cni_bin=programs.cni_bin,
         )  # fmt: skip
         records.save(record)
-        record = _make(record, goods, lock, progress)
+        record = _make(record, lock, progress)
         records.completed(record)
     progress(f"lab {spec.name} is up after {time.monotonic() - begun:.1f} s")
 
@@ -90,23 +88,25 @@ def status(name: str) -> LabStatus:
 
 
 def kubectl(
-    name: str, arguments: Sequence[str], **options: Any
+    name: str, arguments: Sequence[str], *, check: bool = False, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
     """Run kubectl on the host as the cluster's administrator. Options are subprocess.run's."""
     record = records.load(name)
     command = [str(record.bin / "kubectl"), *arguments]
-    return subprocess.run(command, env=launch.environment(record), **_text(options))
+    return subprocess.run(
+        command, env=launch.environment(record), text=True, check=check, **options
+    )
 
 
 def run(
-    name: str, machine: str, argv: Sequence[str], **options: Any
+    name: str, machine: str, argv: Sequence[str], *, check: bool = False, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command inside a machine; for the client, in its network. Options: subprocess.run's.
 
     Raises MachineError when the machine is off.
     """
     command, environment = command_inside(name, machine, argv)
-    return subprocess.run(command, env=environment, **_text(options))
+    return subprocess.run(command, env=environment, text=True, check=check, **options)
 
 
 def command_inside(
@@ -208,12 +208,13 @@ def _stands(spec: LabSpec, progress: Progress) -> bool:
     return False
 
 
-def _make(record: Record, goods: Supplies, lock: int, progress: Progress) -> Record:
+def _make(record: Record, lock: int, progress: Progress) -> Record:
     spec = record.spec
     progress(f"wiring {len(spec.machines)} machines and writing certificates")
     with ThreadPoolExecutor(max_workers=1) as aside:
         certificates = aside.submit(pki.make, spec, record.pki, lock=lock)
         lan.lay(spec, spec.machines, lock=lock)
+        images = standins.pack(record.bin / "echo", record.images)
         certificates.result()
     with _door(0) as door:
         port = door.getsockname()[1]
@@ -226,9 +227,10 @@ def _make(record: Record, goods: Supplies, lock: int, progress: Progress) -> Rec
         plane = assembly.plan(record, at.CONTROL_PLANE)
         launch.start(record, [plane], lock=lock, listeners={at.CONTROL_PLANE: door.fileno()})
     progress(f"starting {spec.nodes} nodes")
-    plans = [assembly.plan(record, at.LAN, registry=goods.registry)]
+    plans = [assembly.plan(record, at.LAN)]
     plans += [
-        assembly.plan(record, node, archives=goods.archives, held=True) for node in spec.node_names
+        assembly.plan(record, node, archives=(images.pause, images.echo), held=True)
+        for node in spec.node_names
     ]
     launch.start(record, plans, lock=lock, listeners={})
     _introduce_nodes(record, progress)
@@ -240,6 +242,8 @@ def _introduce_nodes(record: Record, progress: Progress) -> None:
     api = Client(pki=record.pki, port=record.api_port)
     wait_until("the API server is ready", api.ready, deadline_s=_READY_S)
     progress("the API server is ready")
+    if record.spec.images is ImageMode.ECHO:
+        api.create_all(standins.admission_policy())
     for node in record.spec.node_names:
         api.register(node)
         for program in ("kubelet", "kube-proxy"):
@@ -280,9 +284,5 @@ def _empty(record: Record) -> None:
     for point in reversed(kernel.mount_points()):
         if point.is_relative_to(place):
             kernel.unmount(point)
-    for part in ("machines", "pki"):
+    for part in ("machines", "pki", "images"):
         shutil.rmtree(place / part, ignore_errors=True)
-
-
-def _text(options: dict[str, Any]) -> dict[str, Any]:
-    return {"text": True, "check": False, **options}

@@ -8,6 +8,7 @@ clear whatever an `up` that was killed got round to making:
     lock            who changes the lab holds it; processes on their way into their control
                     groups hold it too, so whoever has it can find them all
     pki/            keys and certificates
+    images/         the archives of the stand-ins
     machines/NAME/  plan.json, disk/ (what is under /var/lib there), log/, control (socket)
 """
 
@@ -57,6 +58,10 @@ class Record:
     @property
     def pki(self) -> Path:
         return self.spec.directory / "pki"
+
+    @property
+    def images(self) -> Path:
+        return self.spec.directory / "images"
 
     @property
     def kubeconfig(self) -> Path:

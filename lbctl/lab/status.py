@@ -45,6 +45,11 @@ class LabStatus:
     kubeconfig: Path
     machines: tuple[MachineStatus, ...]
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that have power."""
+        return tuple(m.name for m in self.machines if m.running and m.name.startswith("node"))
+
 
 def look(record: Record) -> LabStatus:
     """Ask every machine and the API server, whoever answers."""

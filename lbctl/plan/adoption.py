@@ -20,15 +20,18 @@ from lbctl.model.service import ObservedCondition, Service
 from lbctl.plan.ledger import Draft, Ledger
 from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.pools import PoolBook
-from lbctl.plan.serving import Slates
+from lbctl.plan.serving import Slates, asked_pool
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import FAMILIES, slot_of
 
 LOAD_BALANCER = "LoadBalancer"
 ALLOCATED_CONDITION = "lbctl.io/Allocated"
 
-Claim = tuple[Address, tuple[str, ...]]
-"""An address that a Service has, and the names of the pools that it may be from."""
+Claim = tuple[Address, str]
+"""An address that a Service has, and the pools that it may be from (a mark, see `keeper`)."""
+
+
+_NO_POOL = Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail="no pool in effect holds it")
 
 
 def not_ours(
@@ -79,7 +82,7 @@ def _foreign_entry(
         return service.hostnames[0]
     for address in service.addresses:
         slot = slot_of(address)
-        if address not in before and book.locate(slot) is None and book.keeper(slot, ()) is None:
+        if address not in before and book.locate(slot) is None and book.keeper(slot, "") is None:
             return address
     return None
 
@@ -89,7 +92,7 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
     if not isinstance(outcome, Outcome):
         return []
     return [
-        (address, (pool,))
+        (address, pool)
         for address, pool in zip(outcome.addresses, outcome.pools, strict=True)
         if any(holder.uid == service.uid for holder in ledger.holders.get(slot_of(address), ()))
     ]
@@ -97,14 +100,11 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
 
 def claims(service: Service, before: list[Claim]) -> list[Claim]:
     """Return the addresses that the Service has: for each family from `before`, else as shown."""
-    if not before and not service.addresses:
-        return []
+    shown = [(address, service.mark) for address in service.addresses]
+    if not before or not shown:
+        return before or shown
     families = {family_of(address) for address, _ in before}
-    marks = tuple(mark.strip() for mark in service.mark.split(",") if mark.strip())
-    shown = [
-        (address, marks) for address in service.addresses if family_of(address) not in families
-    ]
-    return [*before, *shown]
+    return [*before, *(claim for claim in shown if family_of(claim[0]) not in families)]
 
 
 def wanted_families(service: Service) -> tuple[Family, ...]:
@@ -119,63 +119,70 @@ def wanted_families(service: Service) -> tuple[Family, ...]:
 def adopt(service: Service, held: Iterable[Claim], draft: Draft, slates: Slates) -> Pending:
     """Keep every address that the Service has and may have; say why it loses the others."""
     pending = Pending(service, wanted_families(service))
-    for address, hints in held:
+    for address, mark in held:
         family = family_of(address)
-        if family not in pending.wanted or family in pending.picks:
+        if family not in pending.wanted or pending.has(family):
             refused: Pick | Refused = Refused(
                 reason=Reason.FAMILY_MISMATCH,
                 detail=f"the Service has an {family} address already"
-                if family in pending.picks
+                if pending.has(family)
                 else f"the Service's ipFamilies have no {family}",
             )
         else:
-            refused = _keep(service, address, hints, draft, slates)
+            refused = _keep(service, address, mark, draft, slates)
         if isinstance(refused, Refused):
             text = f"{address} is not kept: {refused.detail}"
-            pending.lost.append(Refused(reason=refused.reason, detail=text))
+            pending.lost = (*pending.lost, Refused(reason=refused.reason, detail=text))
         else:
-            pending.picks[family] = refused
+            pending.add(refused)
             draft.hold(service, refused.slot, refused.shelf)
     return pending
 
 
+def kept(slot: int, pool: PoolName, draft: Draft) -> Pick:
+    """Return the pick for a slot that a Service goes on having from the pool."""
+    number = draft.shelf_of(slot)
+    if number is not None and draft.shelves[number].label.pool == pool:
+        return Pick(slot, pool, number, (draft.shelves[number].label.kept,))
+    detail = "keeps its address although the pool is not in effect at present"
+    return Pick(slot, pool, number, (Tried(pool=pool, reason=None, detail=detail),))
+
+
 def _keep(
-    service: Service, address: Address, hints: tuple[str, ...], draft: Draft, slates: Slates
+    service: Service, address: Address, mark: str, draft: Draft, slates: Slates
 ) -> Pick | Refused:
     slot = slot_of(address)
     request = service.request
     if request.problem is None and request.addresses and address not in request.addresses:
         wanted = ", ".join(map(str, request.addresses))
         return Refused(reason=Reason.REQUEST_CHANGED, detail=f"the Service asks for {wanted}")
-    owner = _owner(service, slot, hints, draft, slates)
+    owner = _owner(service, slot, mark, draft, slates)
     if isinstance(owner, Refused):
         return owner
-    refused = sharing_refusal(service, draft.holders.get(slot, ()))
+    holders = draft.holders.get(slot)
+    refused = sharing_refusal(service, holders) if holders else None
     return refused if refused is not None else owner
 
 
-def _owner(
-    service: Service, slot: int, hints: tuple[str, ...], draft: Draft, slates: Slates
-) -> Pick | Refused:
+def _owner(service: Service, slot: int, mark: str, draft: Draft, slates: Slates) -> Pick | Refused:
     """Return the pool from which the Service may keep the slot: one in effect, else in limbo."""
-    asked = service.request.pool if service.request.problem is None else None
-    refused = Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail="no pool in effect holds it")
+    asked = asked_pool(service)
+    refused = _NO_POOL
     number = draft.shelf_of(slot)
     if number is not None:
-        pool = draft.book.ranked[number // 2]
+        label = draft.shelves[number].label
         refusal = slates.refusal(number // 2, service)
-        if refusal is None and asked not in (None, pool.name):
-            refusal = _other_pool(pool.name, asked)
+        if refusal is None and asked is not None and asked != label.pool:
+            refusal = _other_pool(label.pool, asked)
         if refusal is None:
-            return Pick(slot, pool.name, number, (draft.shelves[number].label.kept,))
+            return Pick(slot, label.pool, number, (label.kept,))
         refused = refusal
-    keeper = draft.book.keeper(slot, hints)
+    keeper = draft.book.keeper(slot, mark)
     if keeper is None:
         return refused
     if asked not in (None, keeper):
         return _other_pool(keeper, asked)
-    detail = "keeps its address although the pool is not in effect at present"
-    return Pick(slot, keeper, number, (Tried(pool=keeper, reason=None, detail=detail),))
+    return kept(slot, keeper, draft)
 
 
 def _other_pool(pool: PoolName, asked: PoolName | None) -> Refused:
@@ -185,14 +192,11 @@ def _other_pool(pool: PoolName, asked: PoolName | None) -> Refused:
     )
 
 
-def was_waiting(service: Service, outcome: Outcome | NotOurs | None, *, in_line: bool) -> bool:
-    """Return whether the Service was told before that it has to wait.
+def says_wait(service: Service) -> bool:
+    """Return whether the Service's condition says that it has to wait.
 
-    Whoever waits goes before whoever is new. After a start the condition on the Service is the
-    only memory of it.
+    Whoever waits goes before whoever is new, and after a start nothing else remembers it.
     """
-    if isinstance(outcome, Outcome):
-        return in_line
     return any(_says_wait(condition) for condition in service.conditions)
 
 

@@ -63,6 +63,15 @@ class AddressPlan:
     parts: tuple[Part, ...]
 
     @property
+    def anchor(self) -> Address:
+        """Return the address that is hashed: the oldest holder's first one.
+
+        So both addresses of a dual-stack Service go to one node where both can, and to the
+        one that MetalLB would choose.
+        """
+        return _anchor(self.parts)
+
+    @property
     def endpoints(self) -> EndpointCount:
         """Return the endpoints of the oldest holder."""
         return self.parts[0].endpoints
@@ -86,7 +95,7 @@ class AddressPlan:
         part = self._deciding()
         return ranking(
             _common(self.parts),
-            self.address,
+            self.anchor,
             weights=part.reach.weights,
             in_subnet=part.reach.in_subnet(self.address),
         )
@@ -284,7 +293,9 @@ def _plan_address(
     parts = tuple(_part(snapshot, reaches, address, pool, service) for service in holders)
     deciding = next((part for part in parts if part.nodes), parts[0])
     in_subnet = deciding.reach.in_subnet(address)
-    owner = elect(_common(parts), address, weights=deciding.reach.weights, in_subnet=in_subnet)
+    owner = elect(
+        _common(parts), _anchor(parts), weights=deciding.reach.weights, in_subnet=in_subnet
+    )
     return AddressPlan(
         address=address,
         pool=pool,
@@ -307,6 +318,10 @@ def _part(
         policy=service.traffic_policy, endpoints=endpoints, able=reach.able.keys()
     )
     return Part(service=service, endpoints=endpoints, reach=reach, nodes=frozenset(nodes))
+
+
+def _anchor(parts: tuple[Part, ...]) -> Address:
+    return parts[0].service.addresses[0]
 
 
 def _common(parts: tuple[Part, ...]) -> Collection[NodeName]:

@@ -7,19 +7,18 @@ order in which the plan was made, and a decision that succeeds pays nothing for 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from lbctl.model.address import Family, family_of
 from lbctl.model.allocation import Tried
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
+from lbctl.model.service import Service
 from lbctl.plan.ledger import Draft
 from lbctl.plan.pending import Pending, Pick
-from lbctl.plan.serving import Slate, Slates
+from lbctl.plan.serving import Slate, Slates, asked_pool
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import slot_of
-
-Found = dict[Family, Pick]
 
 
 class Chooser:
@@ -29,29 +28,33 @@ class Chooser:
         self._draft = draft
         self._slates = slates
 
-    def find(self, pending: Pending, avoid: Container[int] = ()) -> Found:
-        """Return an address for each missing family that has one; nothing if that is no use."""
-        found: Found = {}
+    def find(self, pending: Pending, avoid: Collection[int] = ()) -> list[Pick]:
+        """Return an address for each missing family that has one; nothing if that is no use.
+
+        Addresses in `avoid` are chosen last: waiting Services ask for them by name.
+        """
+        found: list[Pick] = []
         request = pending.service.request
-        if request.addresses and self._family_mismatch(pending):
+        if request.problem or (request.addresses and self._family_mismatch(pending)):
             return found
-        missing = pending.missing
-        for family in missing:
+        for family in pending.missing:
             if request.addresses:
                 asked = self._asked(pending, family)
                 pick = asked if isinstance(asked, Pick) else None
             else:
-                pick = self._free(pending, family, avoid)
+                pick = self._free(pending.service, family, avoid)
+                if pick is None and avoid:
+                    pick = self._free(pending.service, family, ())
             if pick is not None:
-                found[family] = pick
+                found.append(pick)
             elif pending.all_or_nothing:
-                return {}
+                return []
         return found
 
-    def take(self, pending: Pending, found: Found) -> None:
-        for family, pick in found.items():
+    def take(self, pending: Pending, found: list[Pick]) -> None:
+        for pick in found:
             self._draft.hold(pending.service, pick.slot, pick.shelf)
-            pending.picks[family] = pick
+            pending.add(pick)
 
     def refusal(self, pending: Pending) -> tuple[Refused, tuple[Tried, ...]]:
         """Return why the missing families are missing, and what each pool says."""
@@ -59,7 +62,7 @@ class Chooser:
         request = service.request
         if request.problem is not None:
             return Refused(reason=Reason.INVALID_REQUEST, detail=str(request.problem)), ()
-        if request.pool is not None and request.pool not in self._draft.book.rank_of:
+        if request.pool and request.pool not in self._draft.book.rank_of:
             return self._unknown_pool(pending), ()
         if request.addresses:
             mismatch = self._family_mismatch(pending)
@@ -68,36 +71,51 @@ class Chooser:
         trace: list[Tried] = []
         for family in pending.missing:
             slate = self._slates.slate(service, family)
-            pick = self._free(pending, family, ())
+            pick = self._free(service, family, ())
             if pick is None:
                 trace.extend(self._answer(step) for step in slate.steps)
-                refusals.append(_nothing_free(slate, family, self._draft))
+                refusals.append(self._nothing_free(slate, service, family))
             else:
-                spare = self._draft.shelves[pick.shelf].label.spare if pick.shelf is not None else None
+                spare = (
+                    self._draft.shelves[pick.shelf].label.spare if pick.shelf is not None else None
+                )
                 trace.extend((*pick.trace[:-1], *((spare,) if spare else ())))
         return _first(refusals), tuple(dict.fromkeys(trace))
 
-    def _free(self, pending: Pending, family: Family, avoid: Container[int]) -> Pick | None:
-        service = pending.service
-        steps = self._slates.slate(service, family).steps
-        shelves = self._draft.shelves
-        for index, step in enumerate(steps):
-            if not isinstance(step, int):
-                continue
-            chosen = self._to_share(pending, step) if service.sharing_key else None
-            if chosen is None:
-                shelf = shelves[step]
-                if shelf.taken >= shelf.label.capacity:
-                    continue
-                chosen = self._draft.shelf(step).choose(self._draft.holders, avoid)
-            if chosen is not None:
-                slot, words = chosen
-                trace = (*map(self._answer, steps[:index]), words) if index else (words,)
-                return Pick(slot, words.pool, step, trace)
+    def _free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
+        slate = self._slates.slate(service, family)
+        steps, shelves = slate.steps, self._draft.shelves
+        # Nothing becomes free while addresses are given: a full shelf needs no second look,
+        # except by who could share one of its addresses.
+        index = 0 if service.sharing_key else slate.begin
+        while index < len(steps):
+            step = steps[index]
+            if isinstance(step, int):
+                chosen = self._to_share(service, step) if service.sharing_key else None
+                if chosen is None and not shelves[step].full:
+                    chosen = self._draft.shelf(step).choose(self._draft.holders, avoid)
+                if chosen is not None:
+                    slot, words = chosen
+                    return Pick(slot, words.pool, step, self._trace(slate, index, words))
+            if index == slate.begin and (not isinstance(step, int) or shelves[step].full):
+                slate.begin += 1
+            index += 1
         return None
 
-    def _to_share(self, pending: Pending, number: int) -> tuple[int, Tried] | None:
-        draft, service = self._draft, pending.service
+    def _trace(self, slate: Slate, index: int, words: Tried) -> tuple[Tried, ...]:
+        """Return what the pools before this one answer, then its words."""
+        if index > slate.begin:
+            return (*map(self._answer, slate.steps[:index]), words)
+        known = slate.traces.get((index, words.detail))
+        if known is None:
+            known = slate.traces[index, words.detail] = (
+                *map(self._answer, slate.steps[:index]),
+                words,
+            )
+        return known
+
+    def _to_share(self, service: Service, number: int) -> tuple[int, Tried] | None:
+        draft = self._draft
         shelf = draft.shelves[number]
         slots = (
             slot
@@ -116,7 +134,7 @@ class Chooser:
         slot = slot_of(address)
         number = draft.shelf_of(slot)
         if number is None:
-            keeper = draft.book.keeper(slot, ())
+            keeper = draft.book.keeper(slot, "")
             where = (
                 f"{address} is in pool {keeper}, which is not in effect"
                 if keeper
@@ -124,7 +142,7 @@ class Chooser:
             )
             return Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail=where)
         pool = draft.book.ranked[number // 2]
-        if service.request.pool not in (None, pool.name):
+        if asked_pool(service) not in (None, pool.name):
             return Refused(
                 reason=Reason.ADDRESS_NOT_IN_REQUESTED_POOL,
                 detail=f"{address} is in pool {pool.name} and the Service asks for pool "
@@ -176,38 +194,32 @@ class Chooser:
             else f"there is no pool {name}",
         )
 
+    def _nothing_free(self, slate: Slate, service: Service, family: Family) -> Refused:
+        pools = [self._draft.shelves[number].label.pool for number in slate.shelves]
+        if pools:
+            names = f"pool {pools[0]}" if len(pools) == 1 else f"pools {_enumerate(pools)}"
+            return Refused(
+                reason=Reason.POOL_EXHAUSTED, detail=f"every {family} address of {names} is in use"
+            )
+        answers = [step for step in slate.steps if isinstance(step, Tried)]
+        if asked_pool(service) is not None and answers[0].reason is Reason.POOL_NOT_ALLOWED:
+            return Refused(reason=Reason.POOL_NOT_ALLOWED, detail=answers[0].detail)
+        if len(answers) == 1:
+            text = f"pool {answers[0].pool}: {answers[0].detail}"
+        elif answers:
+            text = f"none of the {len(answers)} pools in effect may give the Service an {family} address"
+        else:
+            text = "there is no pool in effect"
+        return Refused(reason=Reason.NO_POOL_MATCHES, detail=text)
+
     def _answer(self, step: int | Tried) -> Tried:
         if not isinstance(step, int):
             return step
         shelf = self._draft.shelves[step]
-        return shelf.label.full if shelf.taken >= shelf.label.capacity else shelf.label.reserved
+        return shelf.label.full if shelf.full else shelf.label.reserved
 
 
-def _nothing_free(slate: Slate, family: Family, draft: Draft) -> Refused:
-    pools = [draft.shelves[number].label.pool for number in slate.shelves]
-    if pools:
-        names = f"pool {pools[0]}" if len(pools) == 1 else f"pools {_enumerate(pools)}"
-        return Refused(
-            reason=Reason.POOL_EXHAUSTED, detail=f"every {family} address of {names} is in use"
-        )
-    answers = [step for step in slate.steps if not isinstance(step, int)]
-    if len(answers) == 1:
-        only = answers[0]
-        reason = (
-            Reason.POOL_NOT_ALLOWED
-            if only.reason is Reason.POOL_NOT_ALLOWED
-            else Reason.NO_POOL_MATCHES
-        )
-        return Refused(reason=reason, detail=f"pool {only.pool}: {only.detail}")
-    return Refused(
-        reason=Reason.NO_POOL_MATCHES,
-        detail=f"none of the {len(answers)} pools in effect may serve the Service with {family}"
-        if answers
-        else "there is no pool in effect",
-    )
-
-
-def _enumerate(names: list[str], most: int = 5) -> str:
+def _enumerate(names: Sequence[str], most: int = 5) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 

@@ -18,7 +18,8 @@ from lbctl.model.names import ObjectKey, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.pool import Pool
 from lbctl.model.reason import Reason
-from lbctl.model.service import Service, TrafficPolicy
+from lbctl.model.service import Service
+from lbctl.plan.sharing import sharing_refusal
 
 LOAD_BALANCER: Final = "LoadBalancer"
 
@@ -72,8 +73,7 @@ def lawful_holders(
     holders: list[Service] = []
     refused: dict[ServiceKey, Refused] = {}
     for service in sorted(claimants, key=seniority):
-        refusals = (sharing_refusal(service, older) for older in holders)
-        refusal = next((item for item in refusals if item is not None), None)
+        refusal = sharing_refusal(service, holders)
         if refusal is None:
             holders.append(service)
         else:
@@ -84,33 +84,6 @@ def lawful_holders(
 def seniority(service: Service) -> tuple[str, str, str]:
     """Order Services by age; names decide within one second."""
     return (service.created, service.key.namespace, service.key.name)
-
-
-def sharing_refusal(service: Service, older: Service) -> Refused | None:
-    """Return why `service` may not have an address together with `older`, or None if it may."""
-    if not service.sharing_key or not older.sharing_key:
-        return Refused(
-            reason=Reason.ADDRESS_IN_USE, detail=f"the address belongs to the older {older.key}"
-        )
-    if _sharing_group(service) != _sharing_group(older):
-        return Refused(
-            reason=Reason.SHARING_KEY_DIFFERS,
-            detail=f"the address belongs to the older {older.key}, which shares it differently",
-        )
-    common = service.sharing_ports & older.sharing_ports
-    if common:
-        protocol, port = min(common)
-        return Refused(
-            reason=Reason.PORT_IN_USE,
-            detail=f"{older.key} has {protocol}/{port} on the shared address already",
-        )
-    return None
-
-
-def _sharing_group(service: Service) -> tuple[str, frozenset[tuple[str, str]] | None]:
-    """Local Services share only with Local ones of the same pods: one node answers for both."""
-    local = service.traffic_policy is TrafficPolicy.LOCAL
-    return (service.sharing_key, frozenset(service.selector.items()) if local else None)
 
 
 def _marks(service: Service) -> Iterable[str]:

@@ -12,7 +12,7 @@ of a plan that made or copied it (`lbctl.plan.ledger`); a finished plan's shelve
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -119,6 +119,10 @@ class Shelf:
         return Shelf(self.label, self.taken, self.given_back.copy(), self.block, self.cursor)
 
     @property
+    def full(self) -> bool:
+        return self.taken >= self.label.capacity
+
+    @property
     def free(self) -> int:
         return self.label.capacity - self.taken
 
@@ -139,14 +143,16 @@ class Shelf:
             self.given_back = dict(list(self.given_back.items())[-MEMORY:])
             self.block, self.cursor = 0, -1
 
-    def choose(self, held: Container[int], avoid: Container[int] = ()) -> tuple[int, Tried] | None:
+    def choose(self, held: Container[int], avoid: Collection[int] = ()) -> tuple[int, Tried] | None:
         """Return the next free slot outside `avoid`, and the pool's words; take nothing.
 
         `held` answers whether a slot is in use.
         """
-        if self.taken >= self.label.capacity:
+        if self.full:
             return None
-        slot = self._fresh(held, avoid)
+        slot = self._advance(held)
+        if slot is not None and avoid and slot in avoid:
+            slot = next((later for later in self._beyond(slot, held) if later not in avoid), None)
         if slot is not None:
             return slot, self.label.fresh
         slot = self._longest_free(avoid)
@@ -159,31 +165,13 @@ class Shelf:
                 return index, slot
         return len(self.label.blocks), slot
 
-    def _fresh(self, held: Container[int], avoid: Container[int]) -> int | None:
-        slot = self._advance(held)
-        if slot is None or slot not in avoid:
-            return slot
-        return next(
-            (
-                later
-                for later in self._beyond(slot)
-                if later not in avoid
-                and later not in held
-                and later not in self.given_back
-                and not (self.label.avoid_buggy and is_buggy_slot(later))
-            ),
-            None,
-        )
-
     def _advance(self, held: Container[int]) -> int | None:
-        blocks, given_back, avoid_buggy = (
-            self.label.blocks,
-            self.given_back,
-            self.label.avoid_buggy,
-        )
+        """Move the cursor to the next slot that is not in use and never was; None without one."""
+        blocks, given_back = self.label.blocks, self.given_back
+        avoid_buggy = self.label.avoid_buggy
         while self.block < len(blocks):
             first, last = blocks[self.block]
-            slot = max(self.cursor, first)
+            slot = max(first, self.cursor)
             while slot <= last and (
                 slot in held or slot in given_back or (avoid_buggy and is_buggy_slot(slot))
             ):
@@ -194,12 +182,17 @@ class Shelf:
             self.block, self.cursor = self.block + 1, -1
         return None
 
-    def _beyond(self, slot: int) -> Iterator[int]:
-        yield from range(slot + 1, self.label.blocks[self.block][1] + 1)
-        for first, last in self.label.blocks[self.block + 1 :]:
-            yield from range(first, last + 1)
+    def _beyond(self, slot: int, held: Container[int]) -> Iterator[int]:
+        """Yield the slots after `slot`, which the cursor is at, that would be fresh too."""
+        ahead = [(slot + 1, self.label.blocks[self.block][1])]
+        ahead.extend(self.label.blocks[self.block + 1 :])
+        for first, last in ahead:
+            for later in range(first, last + 1):
+                buggy = self.label.avoid_buggy and is_buggy_slot(later)
+                if not (buggy or later in held or later in self.given_back):
+                    yield later
 
-    def _longest_free(self, avoid: Container[int]) -> int | None:
+    def _longest_free(self, avoid: Collection[int]) -> int | None:
         if avoid:
             return next((slot for slot in self.given_back if slot not in avoid), None)
         if self._queue is None:

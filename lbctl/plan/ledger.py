@@ -82,7 +82,7 @@ class Draft:
 
     def shelf_of(self, slot: int) -> int | None:
         rank = self.book.locate(slot)
-        return None if rank is None else shelf_number(rank, FAMILIES[slot >> 128])
+        return None if rank is None else 2 * rank + (slot >> 128)
 
     def hold(self, service: Service, slot: int, number: int | None = None) -> None:
         """Give the slot to the Service; `number` is its shelf where the caller knows it.
@@ -148,6 +148,10 @@ class Draft:
         self._former = []
         if len(self._attic) > 2 * MEMORY:
             self._attic = dict(list(self._attic.items())[-MEMORY:])
+
+    @property
+    def changed_shelves(self) -> frozenset[int]:
+        return frozenset(self._owned)
 
     def freeze(self) -> Ledger:
         return Ledger(

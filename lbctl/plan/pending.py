@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lbctl.model.address import Family
 from lbctl.model.allocation import Tried
-from lbctl.model.names import PoolName
+from lbctl.model.names import PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.service import FamilyPolicy, Service
+from lbctl.plan.slots import FAMILIES
 
 Order = tuple[str, str, str, str]
 """The age of a Service: created, namespace, name, and its uid (who comes again is new)."""
@@ -37,6 +38,10 @@ class Pick(NamedTuple):
     shelf: int | None
     trace: tuple[Tried, ...]
 
+    @property
+    def family(self) -> Family:
+        return FAMILIES[self.slot >> 128]
+
 
 @dataclass(slots=True)
 class Pending:
@@ -45,13 +50,23 @@ class Pending:
     service: Service
     wanted: tuple[Family, ...]
     """The families that the Service needs, IPv4 first."""
-    picks: dict[Family, Pick] = field(default_factory=dict)
-    lost: list[Refused] = field(default_factory=list)
+    picks: tuple[Pick, ...] = ()
+    """The addresses that it has, IPv4 first."""
+    lost: tuple[Refused, ...] = ()
 
     @property
     def missing(self) -> tuple[Family, ...]:
-        picks = self.picks
-        return tuple(family for family in self.wanted if family not in picks) if picks else self.wanted
+        """Return the families without an address."""
+        if not self.picks:
+            return self.wanted
+        return tuple(family for family in self.wanted if not self.has(family))
+
+    def has(self, family: Family) -> bool:
+        return any(pick.family is family for pick in self.picks)
+
+    def add(self, pick: Pick) -> None:
+        # Slots of IPv4 are smaller than those of IPv6, and a Service has one of each at most.
+        self.picks = tuple(sorted((*self.picks, pick))) if self.picks else (pick,)
 
     @property
     def all_or_nothing(self) -> bool:
@@ -86,42 +101,55 @@ def line_of(pending: Pending) -> Line:
 
 
 class Lines:
-    """Hold the lines of one plan; `frozen` hands them to the next, `of` takes them over."""
+    """Hold who waits, in which line, for one plan.
 
-    def __init__(self, lines: Iterable[tuple[Order, ...]] = ()) -> None:
-        self._before = tuple(lines) or ((), (), (), ())
-        self._lines: list[list[Order] | None] = [None] * len(Line)
+    Mutable while its plan is made: `Lines(before)` copies `before` when it is first changed, and
+    the lines of a finished plan are never changed again.
+    """
 
-    def __getitem__(self, line: Line) -> tuple[Order, ...] | list[Order]:
-        changed = self._lines[line]
-        return self._before[line] if changed is None else changed
+    def __init__(self, before: Lines | None = None) -> None:
+        self._where: dict[ServiceKey, tuple[Line, Order]] = {}
+        self._lines: tuple[list[Order], ...] = tuple([] for _ in Line)
+        self._owned = before is None
+        if before is not None:
+            self._where, self._lines = before.contents()
 
-    def discard(self, order: Order) -> bool:
-        """Take a Service out of the line it stands in, and return whether it stood in one."""
-        for line in Line:
-            at = bisect_left(self[line], order)
-            if at < len(self[line]) and self[line][at] == order:
-                del self._changed(line)[at]
-                return True
-        return False
+    def contents(self) -> tuple[dict[ServiceKey, tuple[Line, Order]], tuple[list[Order], ...]]:
+        """Return what the lines of the next plan begin with, and copy before a change."""
+        return self._where, self._lines
 
-    def add(self, line: Line, order: Order) -> None:
-        changed = self._changed(line)
-        if not changed or changed[-1] < order:
-            changed.append(order)
+    def __getitem__(self, line: Line) -> Sequence[Order]:
+        return self._lines[line]
+
+    def order(self, key: ServiceKey) -> Order | None:
+        """Return the place of a waiting Service, or None if it does not wait."""
+        place = self._where.get(key)
+        return place[1] if place else None
+
+    def discard(self, key: ServiceKey) -> None:
+        """Take the Service out of the line it stands in, if any."""
+        if not self._where or key not in self._where:
             return
-        at = bisect_left(changed, order)
-        if at == len(changed) or changed[at] != order:
-            changed.insert(at, order)
+        self._own()
+        line, order = self._where.pop(key)
+        del self._lines[line][bisect_left(self._lines[line], order)]
 
-    def frozen(self) -> tuple[tuple[Order, ...], ...]:
-        return tuple(
-            before if changed is None else tuple(changed)
-            for before, changed in zip(self._before, self._lines, strict=True)
-        )
+    def add(self, line: Line, service: Service) -> None:
+        """Put the Service into a line instead of the one it stands in."""
+        order = age(service)
+        if self._where.get(service.key) == (line, order):
+            return
+        self.discard(service.key)
+        self._own()
+        self._where[service.key] = (line, order)
+        queue = self._lines[line]
+        if not queue or queue[-1] < order:
+            queue.append(order)
+        else:
+            queue.insert(bisect_left(queue, order), order)
 
-    def _changed(self, line: Line) -> list[Order]:
-        changed = self._lines[line]
-        if changed is None:
-            changed = self._lines[line] = list(self._before[line])
-        return changed
+    def _own(self) -> None:
+        if not self._owned:
+            self._owned = True
+            self._where = dict(self._where)
+            self._lines = tuple(map(list, self._lines))

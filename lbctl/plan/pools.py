@@ -56,16 +56,16 @@ class PoolBook:
         rank = self.homes[index]
         return None if self.ranked[rank].avoid_buggy_ips and is_buggy_slot(slot) else rank
 
-    def keeper(self, slot: int, hints: Iterable[str]) -> PoolName | None:
+    def keeper(self, slot: int, mark: str) -> PoolName | None:
         """Return the pool in limbo from which a Service keeps the slot.
 
-        `hints` are the pools that the Service is known to have addresses from (its mark).
+        `mark` names the pools that the Service is known to have addresses from, with commas.
         """
         if not self.limbo:
             return None
-        for hint in hints:
-            if hint in self.limbo:
-                return PoolName(hint)
+        for name in mark.split(","):
+            if name.strip() in self.limbo:
+                return PoolName(name.strip())
         for name, pool in self.limbo.items():
             if pool is not None and any(
                 first <= slot <= last for first, last in map(block_of, pool.ranges)

@@ -8,7 +8,7 @@ labels and requested pool, so that ten thousand Services of a few kinds share a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lbctl.model.address import Family
 from lbctl.model.allocation import Tried
@@ -24,11 +24,18 @@ from lbctl.plan.slots import FAMILIES
 Namespaces = Mapping[str, Mapping[str, str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Slate:
-    """Hold the pools for one family in the order of rank: a shelf's number, or a refusal."""
+    """Hold the pools for one family in the order of rank: a shelf's number, or a refusal.
+
+    Mutable, because it also remembers what the plan it belongs to found out about it.
+    """
 
     steps: tuple[int | Tried, ...]
+    begin: int = 0
+    """Every step before this one is a refusal or a full shelf."""
+    traces: dict[tuple[int, str], tuple[Tried, ...]] = field(default_factory=dict)
+    """By step that gave and its words: what all steps answered, while those before it are full."""
 
     @property
     def shelves(self) -> tuple[int, ...]:
@@ -38,6 +45,12 @@ class Slate:
 def shelf_number(rank: int, family: Family) -> int:
     """Return the number of a shelf in the ledger: two for each pool in effect, by rank."""
     return 2 * rank + FAMILIES.index(family)
+
+
+def asked_pool(service: Service) -> PoolName | None:
+    """Return the pool that the Service asks for; one that cannot be read asks for nothing."""
+    request = service.request
+    return None if request.problem is not None else request.pool or None
 
 
 def serving_refusal(pool: Pool, service: Service, namespaces: Namespaces) -> Refused | None:
@@ -78,20 +91,23 @@ class Slates:
         )
 
     def slate(self, service: Service, family: Family) -> Slate:
-        wanted = None if service.request.problem else service.request.pool
+        wanted = asked_pool(service)
         labels = frozenset(service.labels.items()) if self._by_labels else None
         kind = (service.key.namespace, wanted, labels, family)
         slate = self._known.get(kind)
         if slate is None:
-            slate = Slate(steps=tuple(self._steps(service, wanted, family)))
+            slate = Slate(tuple(self._steps(service, wanted, family)))
             self._known[kind] = slate
         return slate
 
     def refusal(self, rank: int, service: Service) -> Refused | None:
         """Return why the pool of this rank does not serve the Service at all."""
-        return serving_refusal(self._book.ranked[rank], service, self._namespaces)
+        pool = self._book.ranked[rank]
+        return None if pool.allocation is None else serving_refusal(pool, service, self._namespaces)
 
-    def _steps(self, service: Service, wanted: PoolName | None, family: Family) -> list[int | Tried]:
+    def _steps(
+        self, service: Service, wanted: PoolName | None, family: Family
+    ) -> list[int | Tried]:
         steps: list[int | Tried] = []
         for rank, pool in enumerate(self._book.ranked):
             if wanted is not None and pool.name != wanted:

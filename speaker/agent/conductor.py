@@ -15,19 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lbctl.model.address import Address
-from lbctl.model.membership import Instant, Member, Membership
-from lbctl.model.names import LinkName
+from lbctl.model.membership import Instant, Member, Membership, MemberState
+from lbctl.model.names import LinkName, NodeName
 from lbctl.model.node import Link, SpeakerReport
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.announcement import Announcement, plan_announcements
 from lbctl.plan.rendezvous import rendezvous_membership
-from speaker.agent.report import (
-    FASTPATH_GRACE_S,
-    Announcing,
-    FastpathState,
-    announcing,
-    speaker_report,
-)
+from speaker.agent.report import FASTPATH_GRACE_S, FastpathState, speaker_report
+from speaker.agent.statement import Statements, statements
 from speaker.agent.table import Desired, desired_table
 from speaker.wire.control import Entry, Mode
 
@@ -65,7 +60,7 @@ class Intentions:
     """Hardware addresses that other speakers publish."""
     report: SpeakerReport | None = None
     """What SpeakerStatus should say; None: leave it."""
-    announcing: tuple[Announcing, ...] | None = None
+    statements: Statements | None = None
     """What the ServiceL2Status objects of this node should say; None: leave them."""
     deadline: Instant | None = None
     handed_over: bool = False
@@ -114,7 +109,7 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
         table=table,
         peers=_peers(situation),
         report=report,
-        announcing=announcing(situation.me.node, table.entries, announcement.addresses),
+        statements=statements(situation.me.node, table.entries, announcement),
         deadline=_deadline(table, situation),
         handed_over=situation.stopping and own is not None and own.draining and not table.entries,
     )
@@ -125,6 +120,16 @@ def owned(intentions: Intentions) -> Mapping[Address, Entry]:
     if intentions.table is None:
         return {}
     return {a: entry for a, entry in intentions.table.entries.items() if entry.mode is Mode.OWN}
+
+
+def working_nodes(intentions: Intentions) -> frozenset[NodeName]:
+    """Return the nodes whose speakers are at work, as the views say."""
+    return frozenset(
+        member.node
+        for view in intentions.memberships.values()
+        for member, state in view.members.items()
+        if state is MemberState.MEMBER
+    )
 
 
 def _memberships(

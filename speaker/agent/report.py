@@ -1,39 +1,21 @@
-"""What this node's speaker tells the cluster: SpeakerStatus and who announces what. Pure.
+"""What this node's speaker tells the cluster of itself: its SpeakerStatus. Pure.
 
-Both are values; `speaker.drivers.node` compares them with what the API server shows and writes
-the difference, so nothing is written when nothing changed.
+The value is compared with what the API server shows and written only if it differs, so a quiet
+node writes nothing. Called by `speaker.agent.conductor`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from lbctl.model.address import Address
-from lbctl.model.membership import Instant, Member, ViewNumber
-from lbctl.model.names import LinkName, NodeName, ServiceKey
+from lbctl.model.membership import Instant, Member
+from lbctl.model.names import LinkName
 from lbctl.model.node import Link, SpeakerReport
-from lbctl.plan.announcement import AddressPlan
-from speaker.wire.control import Entry, Mode
 
 FASTPATH_GRACE_S: Final = 3.0
 """A fast path that is away for less is restarting: moving its addresses would cost more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcing:
-    """Say that this node announces an address for a Service: the content of ServiceL2Status.
-
-    One per Service and address, not per Service: the addresses of a dual-stack Service may have
-    different owners, and a status object has one writer.
-    """
-
-    service: ServiceKey
-    address: Address
-    node: NodeName
-    links: tuple[LinkName, ...]
-    epoch: ViewNumber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,33 +71,11 @@ def speaker_report(
     )
 
 
-def announcing(
-    me: NodeName, entries: Mapping[Address, Entry], addresses: Mapping[Address, AddressPlan]
-) -> tuple[Announcing, ...]:
-    """Return one item per Service and address that this node answers for."""
-    items = [
-        Announcing(
-            service=service,
-            address=address,
-            node=me,
-            links=entry.links,
-            epoch=entry.epoch,
-        )
-        for address, entry in entries.items()
-        if entry.mode is Mode.OWN and address in addresses
-        for service in addresses[address].services
-    ]
-    return tuple(sorted(items, key=lambda item: (item.service, item.address.version)))
+def same_report(wanted: SpeakerReport, published: SpeakerReport | None) -> bool:
+    """Return whether the API server shows `wanted` already."""
+    return published is not None and replace(published, resource_version="") == wanted
 
 
 def _without_ndp(link: Link) -> Link:
     """Tell a link on which NDP cannot be answered like one without a link-local address."""
-    return Link(
-        name=link.name,
-        index=link.index,
-        mac=link.mac,
-        up=link.up,
-        carrier=link.carrier,
-        subnets=link.subnets,
-        has_link_local=False,
-    )
+    return replace(link, has_link_local=False)

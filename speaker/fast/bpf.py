@@ -162,7 +162,7 @@ def _accept(prefix: Prefix, offset: int) -> Program:
 
 
 def _checked(program: Program) -> Program:
-    assert len(program) <= MAX_INSTRUCTIONS  # noqa: S101 - a local fact (HOUSE 5): 64 x 13 fit
+    assert len(program) <= MAX_INSTRUCTIONS
     return program
 
 

@@ -12,6 +12,7 @@ responder. The machine shape of HOUSE 4: `apply`, `heard`, `expire`, `deadline`.
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -208,7 +209,7 @@ class AddressTable:
         return tuple(changed), tuple(refused)
 
     def _enter(self, now: Instant, packed: bytes, entry: Entry, before: Held | None) -> Held:
-        links = frozenset(entry.links)
+        links = _shared_set(entry.links)
         after = Held(entry=entry, links=links)
         self._yielding.pop(packed, None)
         if entry.mode is Mode.YIELD:
@@ -268,3 +269,9 @@ class AddressTable:
             del self._heard[oldest]
         self._heard[pair] = now
         return True
+
+
+@functools.lru_cache(maxsize=256)
+def _shared_set(links: tuple[LinkName, ...]) -> frozenset[LinkName]:
+    """Return one set for all entries with these links: each would cost more than its entry."""
+    return frozenset(links)

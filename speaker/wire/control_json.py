@@ -6,6 +6,8 @@ only by `speaker.wire.control`.
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, assert_never
 
@@ -170,7 +172,19 @@ def _hello(reader: Reader) -> Hello:
 
 def _epoch(reader: Reader, name: str) -> Epoch:
     generation, number = reader.numbers(name, 2)
+    return _shared_epoch(generation, number)
+
+
+# Thousands of entries name the same few epochs and links; one object of each is enough, and
+# lb-fastpath keeps what it decoded for as long as the address lives.
+@functools.lru_cache(maxsize=256)
+def _shared_epoch(generation: int, number: int) -> Epoch:
     return Epoch(generation=generation, number=number)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared_links(links: tuple[str, ...]) -> tuple[LinkName, ...]:
+    return tuple(LinkName(sys.intern(link)) for link in links)
 
 
 def _entry(reader: Reader) -> Entry:
@@ -188,7 +202,7 @@ def _entry(reader: Reader) -> Entry:
 
 
 def _links(reader: Reader) -> tuple[LinkName, ...]:
-    return tuple(LinkName(link) for link in reader.texts("links"))
+    return _shared_links(reader.texts("links"))
 
 
 def _peers(reader: Reader) -> tuple[Mac, ...]:

@@ -42,7 +42,9 @@ options = st.lists(
     st.builds(
         ndp.NdpOption,
         kind=st.integers(0, 255),
-        value=st.integers(1, 3).flatmap(lambda n: st.binary(min_size=8 * n - 2, max_size=8 * n - 2)),
+        value=st.integers(1, 3).flatmap(
+            lambda n: st.binary(min_size=8 * n - 2, max_size=8 * n - 2)
+        ),
     ),
     max_size=3,
 ).map(tuple)
@@ -120,9 +122,7 @@ messages = st.one_of(
     st.builds(control.Announced, address=addresses, link=links),
     st.builds(control.LinkFault, link=links, message=st.text(), family=st.sampled_from([0, 4, 6])),
     st.builds(control.LinkOk, link=links, family=st.sampled_from([0, 4, 6])),
-    st.builds(
-        control.Counters, totals=counts, links=st.dictionaries(links, counts, max_size=2)
-    ),
+    st.builds(control.Counters, totals=counts, links=st.dictionaries(links, counts, max_size=2)),
 )
 
 

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from lbctl.lab import lab
+
 T = TypeVar("T")
 DEADLINE_S = 60.0
 PRODUCT = "lbctl-system"
@@ -185,6 +187,22 @@ class Cluster:
         if check and done.returncode:
             raise AssertionError(f"lbctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout if check else done.stdout + done.stderr
+
+    def inside(self, machine: str, *argv: str, check: bool = True) -> str:
+        """Run a command inside all namespaces of a machine."""
+        done = lab.run(self.lab, machine, argv, capture_output=True, timeout=120)
+        if check and done.returncode:
+            raise AssertionError(f"{machine}: {' '.join(argv)}: {done.stdout}{done.stderr}")
+        return str(done.stdout)
+
+    @contextmanager
+    def stopped(self, machine: str, program: str) -> Iterator[None]:
+        """Kill a program of a machine and keep it from being started again meanwhile."""
+        lab.stop_process(self.lab, machine, program)
+        try:
+            yield
+        finally:
+            lab.start_process(self.lab, machine, program)
 
     @contextmanager
     def namespace(self, name: str) -> Iterator[str]:

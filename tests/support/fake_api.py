@@ -71,7 +71,7 @@ class Asked:
 class FakeApi:
     """The double; use it with `async with`, then `url` or `credentials()`."""
 
-    def __init__(self, *, bookmark_s: float = 60.0) -> None:
+    def __init__(self, *, bookmark_s: float = 60.0, host: str = "127.0.0.1") -> None:
         self.faults = FaultSchedule()
         self.asked: list[Asked] = []
         self.in_flight = 0
@@ -79,6 +79,7 @@ class FakeApi:
         self.tokens: set[str] | None = None
         self.url = ""
         self.bookmark_s = bookmark_s
+        self._host = host
         self._version = 1000
         self._collections: dict[str, Collection] = {}
         self._snapshots: dict[str, tuple[int, list[Body]]] = {}
@@ -91,7 +92,7 @@ class FakeApi:
             app, handle_signals=False, access_log=None, shutdown_timeout=0.05
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, self._host, 0)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"

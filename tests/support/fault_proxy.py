@@ -49,6 +49,7 @@ class FaultProxy:
         upstream: str,
         *,
         upstream_tls: ssl.SSLContext | None = None,
+        upstream_name: str | None = None,
         headers: Mapping[str, str] | None = None,
         listen: tuple[str, int] = ("127.0.0.1", 0),
         tls: ssl.SSLContext | None = None,
@@ -59,6 +60,7 @@ class FaultProxy:
         self.watches = 0
         self._upstream = upstream.rstrip("/")
         self._upstream_tls = upstream_tls
+        self._upstream_name = upstream_name
         self._headers = dict(headers or {})
         self._listen = listen
         self._tls = tls
@@ -72,6 +74,7 @@ class FaultProxy:
         return cls(
             credentials.server,
             upstream_tls=credentials.ssl_context(),
+            upstream_name=credentials.tls_server_name,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             **settings,
         )
@@ -146,6 +149,7 @@ class FaultProxy:
             headers=sent | self._headers,
             data=await request.read() or None,
             allow_redirects=False,
+            server_hostname=self._upstream_name,
         ) as upstream:
             if ask is Ask.WATCH and upstream.status == 200:
                 self.watches += 1

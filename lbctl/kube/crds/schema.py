@@ -122,7 +122,7 @@ def _text(declared: Text) -> dict[str, Any]:
     if declared.format:
         schema["format"] = declared.format
     if declared.enum:
-        schema["enum"] = list(declared.enum)
+        schema["enum"] = [str(word) for word in declared.enum]
     else:
         schema["maxLength"] = declared.max_length
     if declared.min_length:

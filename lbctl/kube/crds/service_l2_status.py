@@ -1,7 +1,7 @@
 """The kind ServiceL2Status: who announces the addresses of one Service on the LAN. Pure.
 
-One object per announced Service, with a name that follows from the Service, so that owners
-replace each other's word instead of leaving their own behind. The present owner writes it, under
+One object per announced Service and address family, with a name that follows from them, so that
+owners replace each other's word instead of leaving their own behind. The present owner writes it, under
 resourceVersion; `epoch` is the number of the view that made it the owner.
 
 Deviation: MetalLB's `status.node` is immutable, because it makes a new object for every owner;
@@ -18,7 +18,7 @@ from typing import Any
 from lbctl.kube.crds.conditions import INT64_MAX
 from lbctl.kube.crds.table import Column, Field, Integer, Kind, ListOf, Rule, Struct, Text
 from lbctl.kube.loose import mapping, metadata_of, number, objects, text, texts
-from lbctl.model.address import Address, parse_address
+from lbctl.model.address import Address, Family, parse_address
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, ServiceKey
 
@@ -148,17 +148,20 @@ class ServiceL2Status:
     resource_version: str = ""
 
 
-def status_name(service: ServiceKey) -> str:
-    """Return the name of the object that speaks of `service`.
+def status_name(service: ServiceKey, family: Family) -> str:
+    """Return the name of the object that speaks of `service` in `family`.
 
-    A dot is in no namespace (RFC 1123 label), so `namespace.name` is unambiguous as long as it
-    fits; a longer one is cut and carries a digest of the whole.
+    The two addresses of a dual-stack Service may have different owners, and an object has one
+    writer; hence the family. A dot is in no namespace (RFC 1123 label), so the plain name is
+    unambiguous as long as it fits; a longer one is cut and carries a digest of the whole.
     """
+    suffix = f".{family.lower()}"
     plain = f"{service.namespace}.{service.name}"
-    if len(plain) <= NAME_MAX:
-        return plain
+    if len(plain) + len(suffix) <= NAME_MAX:
+        return plain + suffix
     digest = hashlib.sha256(plain.encode()).hexdigest()[:DIGEST_LENGTH]
-    return f"{plain[: NAME_MAX - DIGEST_LENGTH - 1].rstrip('.-')}-{digest}"
+    room = NAME_MAX - len(suffix) - DIGEST_LENGTH - 1
+    return f"{plain[:room].rstrip('.-')}-{digest}{suffix}"
 
 
 def parse_service_l2_status(body: Any) -> ServiceL2Status | None:

@@ -17,10 +17,12 @@ import hashlib
 import json
 import os
 import sys
+import tarfile
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "SSL_CERT_FILE": f"/{interpreter.CERTIFICATES}",
 }
-KEPT_ARCHIVES = 4
+KEPT_FILES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ def pack(progress: Progress) -> Image:
     needs = _cached(
         layers,
         needs_key,
-        lambda: closure.entries(distributions, LIB),
+        lambda: _needs(distributions, base),
         progress,
     )
     name = f"localhost/lbctl:{tag}"
@@ -131,6 +133,15 @@ def code_entries(checkout: Path, project: Mapping[str, Any]) -> dict[str, Entry]
     return made
 
 
+def _needs(distributions: Sequence[Distribution], base: Layer) -> dict[str, Entry]:
+    """Return the dependencies and those libraries of theirs that the base layer lacks."""
+    made = closure.entries(distributions, LIB)
+    with tarfile.open(base.path) as archive:
+        there = set(archive.getnames())
+    libraries = interpreter.libraries(interpreter.extensions(made))
+    return made | {name: entry for name, entry in libraries.items() if name not in there}
+
+
 def _wanted(file: Path) -> bool:
     return file.suffix in {".py", ".yaml", ".json"} or file.name == "py.typed"
 
@@ -174,6 +185,7 @@ def _cached(
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
         known = json.loads(note.read_text())
         if path.stat().st_size == known["size"]:
+            os.utime(path)
             return Layer(path=path, digest=known["digest"], size=known["size"])
     kind = key.partition("-")[0]
     words = {"base": f"Python {sys.version.split()[0]}", "needs": "the packages it needs"}
@@ -192,8 +204,10 @@ def _cached(
 
 
 def _prune(directory: Path) -> None:
-    """Keep the newest archives only: each change of code makes one."""
-    with contextlib.suppress(FileNotFoundError):  # another process prunes too
-        archives = sorted(directory.glob("lbctl-*.tar"), key=lambda path: path.stat().st_mtime)
-        for old in archives[:-KEPT_ARCHIVES]:
-            old.unlink()
+    """Keep the newest archives and layers only: each change of code makes one."""
+    for pattern in ("lbctl-*.tar", "layers/base-*.tar", "layers/needs-*.tar"):
+        with contextlib.suppress(FileNotFoundError):  # another process prunes too
+            files = sorted(directory.glob(pattern), key=lambda path: path.stat().st_mtime)
+            for old in files[:-KEPT_FILES]:
+                old.unlink()
+                old.with_suffix(".json").unlink(missing_ok=True)

@@ -12,11 +12,13 @@ import marshal
 import os
 import platform
 import re
+import shutil
 import ssl
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lbctl.lab.binaries import BuildError
@@ -28,14 +30,31 @@ CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 
 # Parts of the standard library that no process of ours imports, most of its size.
 _UNUSED = frozenset(
-    ["__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "venv", "site-packages", "dist-packages", "sqlite3", "curses", "dbm"]
+    [
+        "__pycache__",
+        "test",
+        "tests",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "lib2to3",
+        "ensurepip",
+        "pydoc_data",
+        "venv",
+        "site-packages",
+        "dist-packages",
+        "sqlite3",
+        "curses",
+        "dbm",
+    ]
 )
 _UNUSED_FILES = re.compile(
-    r"(_test|_ctypes_test|_tkinter|_sqlite3|_curses|_dbm|_gdbm|readline|xxlimited|_xx|nis|ossaudio"
+    r"(_test|_ctypes_test|_tkinter|_curses|_dbm|_gdbm|readline|xxlimited|_xx|nis|ossaudio"
     r"|turtle\.py|_crypt|spwd|audioop)"
 )
 # Loaded by name at run time, so no program links them: threads that are cancelled, names.
 _ALSO_WANTED = ("libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2")
+_WORTH_STRIPPING = 4_000_000
 _CERTIFICATE_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -59,14 +78,13 @@ def entries() -> dict[str, Entry]:
     """
     program = _program()
     made: dict[str, Entry] = {
-        f"{HOME}/bin/{PROGRAM}": File(content=program, mode=0o755),
+        f"{HOME}/bin/{PROGRAM}": File(content=_stripped(program), mode=0o755),
         f"{HOME}/bin/python3": Symlink(target=PROGRAM),
         f"{HOME}/bin/python": Symlink(target=PROGRAM),
         **_standard_library(),
         **_system_files(),
     }
-    binaries = [program, *_extensions(made), *_extensions_of_environment()]
-    return {**made, **_libraries(binaries)}
+    return {**made, **libraries([program, *extensions(made)])}
 
 
 def compiled(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -116,21 +134,23 @@ def _standard_library() -> dict[str, Entry]:
     return made
 
 
-def _extensions(made: Mapping[str, Entry]) -> list[Path]:
+def extensions(made: Mapping[str, Entry]) -> list[Path]:
+    """Return the extension modules among these entries, as files of this machine."""
     files = (entry.content for entry in made.values() if isinstance(entry, File))
     return [content for content in files if isinstance(content, Path) and content.suffix == ".so"]
 
 
-def _extensions_of_environment() -> list[Path]:
-    """Return the extension modules of the environment, whose libraries must be there too."""
-    return sorted(Path(sysconfig.get_path("platlib")).rglob("*.so"))
-
-
-def _libraries(binaries: Iterable[Path]) -> dict[str, Entry]:
+def libraries(binaries: Sequence[Path]) -> dict[str, Entry]:
     """Return the shared libraries these files link, and the loader at the path they name.
 
-    A library that a wheel brings along is found by its own relative path and left out.
+    None for no binaries. A library that a wheel brings along is found by its own
+    relative path and left out.
+
+    Raises:
+        BuildError: `ldd` finds no C library, so the program is static or not for glibc.
     """
+    if not binaries:
+        return {}
     own = Path(sysconfig.get_path("platlib")).resolve()
     found: dict[str, Path] = {}
     loader = ""
@@ -154,11 +174,29 @@ def _libraries(binaries: Iterable[Path]) -> dict[str, Entry]:
             found.setdefault(name, libc.parent / name)
     # /lib is a link to /usr/lib on merged systems; in the image it is a plain directory.
     made: dict[str, Entry] = {
-        f"{str(libc.parent).lstrip('/')}/{name}": File(content=path.resolve(), mode=0o755)
+        f"{str(libc.parent).lstrip('/')}/{name}": File(
+            content=_stripped(path.resolve()), mode=0o755
+        )
         for name, path in found.items()
     }
     made[loader.lstrip("/")] = File(content=Path(loader).resolve(), mode=0o755)
     return made
+
+
+def _stripped(path: Path) -> bytes | Path:
+    """Return a big file without its debugging symbols: a pyenv libpython is 23 MB with them.
+
+    Where binutils is not installed the file is taken as it is; it works as well.
+    """
+    strip = shutil.which("strip")
+    if strip is None or path.stat().st_size < _WORTH_STRIPPING:
+        return path
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory) / path.name
+        done = subprocess.run(
+            [strip, "--strip-unneeded", "-o", str(out), str(path)], capture_output=True, check=False
+        )
+        return out.read_bytes() if done.returncode == 0 else path
 
 
 def _system_files() -> dict[str, Entry]:

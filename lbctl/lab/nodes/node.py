@@ -16,17 +16,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lbctl.lab import spec as at
+from lbctl.lab.images.standins import PAUSE_IMAGE
 from lbctl.lab.machines.plan import Program
 from lbctl.lab.spec import ImageMode, LabSpec
 
-SANDBOX_IMAGE = "localhost/pause:1"
 CONTAINERD = "/run/containerd/containerd.sock"
 DISKS = ("kubelet", "containerd", "cni")
 _ETC = "/run/lbctl"
 
 
 def programs(
-    spec: LabSpec, node: str, *, pki: Path, archives: tuple[Path, ...], held: bool
+    node: str, *, pki: Path, archives: tuple[Path, ...], held: bool
 ) -> tuple[Program, ...]:
     """Return what runs on a node.
 
@@ -101,7 +101,7 @@ disabled_plugins = {disabled}
 [{images}]
   snapshotter = "{snapshotter}"
 [{images}.pinned_images]
-  sandbox = "{SANDBOX_IMAGE}"
+  sandbox = "{PAUSE_IMAGE}"
 [{images}.registry]
   config_path = "{_ETC}/certs.d"
 [{runtime}]

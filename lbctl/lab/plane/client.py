@@ -12,9 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lbctl.lab import spec as at
 
 _ATTEMPT_S = 5.0
+_PLURALS = {
+    "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
+}
 
 
 class ApiError(RuntimeError):
@@ -84,6 +90,12 @@ class Client:
         except ApiError as error:
             if " 409 " not in str(error):
                 raise
+
+    def create_all(self, manifests: str) -> None:
+        """Create the cluster-wide objects of a YAML text. Raises ApiError, OSError."""
+        for item in yaml.safe_load_all(manifests):
+            plural = _PLURALS[item["kind"]]
+            self.request("POST", f"/apis/{item['apiVersion']}/{plural}", item)
 
 
 def wait_until(what: str, holds: Callable[[], bool], *, deadline_s: float) -> None:

@@ -118,10 +118,11 @@ def kubeconfig(lab: str, directory: Path, who: str, server: str) -> str:
 def _request(file: str, subject: str) -> list[str]:
     command = ["openssl", "req", "-config", "openssl.cnf", "-x509", "-newkey", "ec", *_CURVE]
     command += ["-nodes", "-days", str(_DAYS), "-subj", subject]
-    return command + ["-keyout", f"{file}.key", "-out", f"{file}.crt"]
+    return [*command, "-keyout", f"{file}.key", "-out", f"{file}.crt"]
 
 
 def _run_all(commands: Iterable[list[str]], directory: Path, lock: int) -> None:
+    commands = list(commands)
     running = [
         subprocess.Popen(
             command,
@@ -135,9 +136,9 @@ def _run_all(commands: Iterable[list[str]], directory: Path, lock: int) -> None:
         for command in commands
     ]
     failures = []
-    for process in running:
+    for command, process in zip(commands, running, strict=True):
         _, words = process.communicate()
         if process.returncode:
-            failures.append(f"{process.args}: {words.strip()}")
+            failures.append(f"{subprocess.list2cmdline(command)}: {words.strip()}")
     if failures:
         raise PkiError("; ".join(failures))

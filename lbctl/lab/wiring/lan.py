@@ -171,7 +171,7 @@ def _batches(
             text=True,
             pass_fds=(lock,),
         )
-        assert process.stdin is not None  # noqa: S101 - we asked for the pipe
+        assert process.stdin is not None
         process.stdin.write("\n".join(lines) + "\n")
         process.stdin.close()
         process.stdin = None

@@ -117,7 +117,7 @@ class _Connection(asyncio.Protocol):
         self._greeted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - a stream socket is one
+        assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self._server.opened(self)
 

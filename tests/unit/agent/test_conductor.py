@@ -70,22 +70,22 @@ def test_the_elected_node_owns_the_address_on_its_link_with_the_epoch_of_the_vie
     epoch = intentions.memberships[LinkName("eth0")].view
     assert owned(intentions) == {V4: Entry(address=V4, links=(LinkName("eth0"),), epoch=epoch)}
     assert epoch == Epoch(generation=0, number=102)
-    (said,) = intentions.announcing
-    assert (said.address, said.node, said.links) == (V4, "node-c", ("eth0",))
+    (said,) = intentions.statements.values()
+    assert (said.addresses, said.node, said.interfaces) == ((V4,), "node-c", ("eth0",))
 
 
 def test_the_other_nodes_own_nothing():
     other = Member(node=NodeName("node-a"), incarnation=Incarnation("node-a-1"))
     intentions = conduct(NOTHING, situation(me=other))
     assert intentions.table.entries == {}
-    assert intentions.announcing == ()
+    assert intentions.statements == {}
     assert intentions.peers == {"02:00:00:00:00:03", "02:00:00:00:00:04"}
 
 
 def test_nothing_is_commanded_before_every_input_has_synced():
     intentions = conduct(NOTHING, situation(synced=False))
     assert intentions.table is None
-    assert intentions.announcing is None
+    assert intentions.statements is None
 
 
 def test_nothing_is_commanded_before_the_first_inventory_of_links():
@@ -110,7 +110,7 @@ def test_an_address_that_moves_is_yielded_with_the_successors_epoch_and_then_for
     entry = after.table.entries[V4]
     assert entry.mode is Mode.YIELD
     assert entry.epoch > before.table.entries[V4].epoch
-    assert after.announcing == ()
+    assert after.statements == {}
     assert after.deadline == 50.0 + YIELD_KEPT_S
     assert not after.handed_over
     done = conduct(after, situation(snapshot=moved, stopping=True, yielded=frozenset({V4})))

@@ -251,6 +251,27 @@ def test_both_addresses_of_a_dual_stack_service_are_planned_each_with_its_own_en
     assert announced(decided, shop) == decided.addresses[V6].refused
 
 
+def test_both_addresses_of_a_dual_stack_service_go_to_one_node_where_both_can():
+    slices = [
+        make_slice("default/shop"),
+        make_slice("default/shop", make_endpoint("2001:db8::1"), name="six", family="IPv6"),
+    ]
+    pools = [make_pool("pool", "192.0.2.0/24", "2001:db8::/64")]
+    for number in range(1, 20):
+        texts = [f"192.0.2.{number}", f"2001:db8::{number:x}"]
+        shop = make_service(families=("IPv4", "IPv6"), status=texts)
+        decided = announcement_plan(world(services=[shop], pools=pools, slices=slices))
+        assert len({plan.owner for plan in decided.values()}) == 1
+    blind = [make_link(has_link_local=False)]
+    speakers = [make_speaker(name, links=tuple(blind)) for name in ("node-b", "node-c")]
+    shop = make_service(families=("IPv4", "IPv6"), status=["192.0.2.10", "2001:db8::10"])
+    there = world(
+        services=[shop], pools=pools, slices=slices, speakers=[make_speaker("node-a"), *speakers]
+    )
+    decided = announcement_plan(there)
+    assert (decided[V4].owner, decided[V6].owner) == ("node-c", "node-a")
+
+
 def test_a_changed_service_is_replanned_alone_with_the_result_of_a_full_plan():
     old, new = make_service("default/a", status=["192.0.2.1"]), make_service("default/b")
     slices = [make_slice("default/a"), make_slice("default/b")]

@@ -1,0 +1,227 @@
+"""Bring what the API server shows in line with what is planned, for as long as we lead.
+
+Level-triggered: an event only says "look again". One pass plans from the snapshot, looks at what
+may differ, and submits writes for what does; what is written comes back as an observation, and a
+restart, a lost Lease or a lost event are the same pass over a fresh list. No pass runs before
+every input was listed, and none before a new list when the Lease was gained: the watch may lag
+behind what the leader before us wrote.
+
+An address that one Service must give up before another may show it is handed over in that order:
+the second write waits until the first is seen. Runs on one event loop, between whose steps
+nothing of this changes; `lbctl.controller.main` owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lbctl.api.events import EventRecorder
+from lbctl.api.lease import Leadership
+from lbctl.api.session import ApiSession
+from lbctl.api.writer import Writer
+from lbctl.controller.configuration import ConfigurationDesk, SummaryKeeper, findings
+from lbctl.controller.inputs import Inputs
+from lbctl.controller.services import ServiceDesk
+from lbctl.controller.tempo import Tempo
+from lbctl.model.allocation import Outcome
+from lbctl.model.configuration import Verdict
+from lbctl.model.names import ObjectKey, PoolName, ServiceKey
+from lbctl.model.snapshot import EVERYTHING, Changed
+from lbctl.plan.allocation import EMPTY, Counters, plan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilerPace:
+    """Seconds. `belt_s`: a full pass this often, in case a change was missed."""
+
+    belt_s: float = 300.0
+    after_failure_s: float = 1.0
+
+
+class Reconciler:
+    """The loop; `run` is its life. `plans` and `plan_seconds` are for metrics."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        leadership: Leadership,
+        writer: Writer,
+        recorder: EventRecorder,
+        session: ApiSession,
+        *,
+        load_balancer_class: str | None = None,
+        tempo: Tempo | None = None,
+        pace: ReconcilerPace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.plans = 0
+        self.plan_seconds = 0.0
+        self.verdicts: Mapping[ObjectKey, Verdict] = {}
+        self._inputs = inputs
+        self._leadership = leadership
+        self._class = load_balancer_class
+        self._tempo = tempo or Tempo()
+        self._pace = pace or ReconcilerPace()
+        self._clock = clock
+        self._plan = EMPTY
+        self._awake = asyncio.Event()
+        self._news_at: float | None = None
+        self._echo_at: float | None = None
+        self._again: set[ServiceKey] = set()
+        self._everything = True
+        self._failing = False
+        self._services = ServiceDesk(
+            inputs, writer, recorder, again=self._look_again, go_on=self._look_now
+        )
+        self._configuration = ConfigurationDesk(
+            inputs, writer, recorder, again=lambda _: self._echo()
+        )
+        self._summary = SummaryKeeper(inputs, writer, leadership, session)
+        inputs.on_news = self._news
+        inputs.on_echo = self._echo
+
+    @property
+    def counters(self) -> Mapping[PoolName, Counters]:
+        """Return the counters of every pool in effect."""
+        return self._plan.counters
+
+    def reasons(self) -> Counter[str]:
+        """Return how many Services of ours have which reason."""
+        return Counter(
+            decision.reason.value
+            for decision in self._plan.outcomes.values()
+            if isinstance(decision, Outcome)
+        )
+
+    def problems(self) -> Iterator[str]:
+        """Yield why decisions are not made or not written."""
+        if self._failing:
+            yield "planning fails; the log has the reason"
+        if self._summary.problem is not None:
+            yield self._summary.problem
+        yield from self._services.desk.refusals()
+        yield from self._configuration.desk.refusals()
+
+    async def run(self) -> None:
+        """Lead whenever we hold the Lease, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._summary.run(), name="configuration-state")
+            group.create_task(self._terms(), name="terms")
+
+    async def _terms(self) -> None:
+        await self._inputs.until_synced()
+        while True:
+            await self._leadership.leading.wait()
+            term = self._leadership.term
+            if not await self._while_leading(self._inputs.relist()):
+                continue
+            logger.info("allocating (term %d)", term)
+            self._begin_term()
+            await self._while_leading(self._lead())
+
+    async def _while_leading(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Return whether `work` ended before the Lease was lost; else it is cancelled."""
+        task = asyncio.ensure_future(work)
+        lost = asyncio.ensure_future(self._leadership.lost.wait())
+        try:
+            await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+            return task.done()
+        finally:
+            lost.cancel()
+            if not task.done():
+                task.cancel()
+            await asyncio.wait({task, lost})
+            if not task.cancelled():
+                task.result()
+
+    def _begin_term(self) -> None:
+        """Plan from what is shown now; of the past only the order of releases counts."""
+        self._plan = self._plan.memory()
+        self._inputs.take_changed()
+        self._services.begin_term()
+        self._summary.begin_term()
+        self._everything = True
+        self._news()
+
+    async def _lead(self) -> None:
+        while True:
+            await self._until_due()
+            began = self._clock()
+            try:
+                self._pass()
+            except Exception:
+                # The loop that must not die: a bug must not stop what still works, and
+                # planning from nothing gets rid of whatever the last plan left behind.
+                logger.exception("planning failed; trying again with everything")
+                self._failing, self._everything = True, True
+                self._plan = self._plan.memory()
+                await asyncio.sleep(self._pace.after_failure_s)
+                self._news()
+            else:
+                self._failing = False
+            self._tempo.planned(began=began, ended=self._clock())
+
+    async def _until_due(self) -> None:
+        """Return when the next pass shall begin."""
+        belt_at = self._clock() + self._pace.belt_s
+        while True:
+            self._awake.clear()
+            at = self._tempo.begins_at(news_at=self._news_at, echo_at=self._echo_at)
+            now = self._clock()
+            if at is not None and at <= now:
+                return
+            if now >= belt_at:
+                self._everything = True
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(belt_at, at if at is not None else belt_at) - now):
+                    await self._awake.wait()
+
+    def _pass(self) -> None:
+        """Plan, and submit what differs. No await in here: it is one moment."""
+        began = self._clock()
+        self._news_at = self._echo_at = None
+        changed = self._inputs.take_changed()
+        if self._everything:
+            changed, self._everything = EVERYTHING, False
+        again, self._again = self._again, set()
+        former = self._plan
+        self._plan = plan(former, self._inputs.snapshot(), changed, load_balancer_class=self._class)
+        self.plans += 1
+        self.plan_seconds += self._clock() - began
+        self._services.look(self._keys(changed, again), self._plan.outcomes)
+        self.verdicts = self._configuration.look(self._plan)
+        self._summary.want(findings(self.verdicts))
+
+    def _keys(self, changed: Changed, again: set[ServiceKey]) -> set[ServiceKey]:
+        """Return the Services that may show something else than was decided."""
+        if changed.everything:
+            return {*self._plan.outcomes, *self._plan.touched, *again}
+        return {*changed.services, *self._plan.touched, *again}
+
+    def _look_again(self, key: ServiceKey) -> None:
+        self._again.add(key)
+        self._echo()
+
+    def _look_now(self, key: ServiceKey) -> None:
+        self._again.add(key)
+        self._news()
+
+    def _news(self) -> None:
+        if self._news_at is None:
+            self._news_at = self._clock()
+        self._awake.set()
+
+    def _echo(self) -> None:
+        if self._echo_at is None:
+            self._echo_at = self._clock()
+        self._awake.set()

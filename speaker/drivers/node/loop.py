@@ -1,0 +1,268 @@
+"""The loop of lb-speaker: whatever happens wakes it, and it does what the conductor says.
+
+Events only fold into what is known (reflectors, links, the fast path's reports) and set a flag;
+one step then plans and hands the differences to those who perform them. Idle, a step follows its
+event at once; under load the pause after a step grows with its cost, so planning never takes
+more than about a third of a core. Started by `speaker.main`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from lbctl.api.errors import ApiRefused, ApiUnreachable
+from lbctl.api.events import EventRecorder
+from lbctl.api.reflector import ALL, Changes, Reflector
+from lbctl.api.session import ApiSession
+from lbctl.api.writer import Writer
+from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
+from lbctl.kube.fold import Source, World, inputs
+from lbctl.kube.groups import SERVICE_L2_STATUS, SPEAKER_STATUS, Groups
+from lbctl.model.address import Address
+from lbctl.model.membership import Instant, Member
+from speaker.agent.conductor import NOTHING, Intentions, Situation, conduct
+from speaker.agent.contact import Contact, claimed, judged
+from speaker.agent.table import Commanded
+from speaker.drivers.node.fastpath import FastpathClient
+from speaker.drivers.node.links import NodeLinks
+from speaker.drivers.node.statuses import StatusPublisher
+from speaker.wire.control import Heard, Hello
+from speaker.wire.error import WireError
+from speaker.wire.ethernet import Mac, parse_mac
+
+PROBE_S: Final = 10.0
+"""With nothing heard for so long, ask; watches of a quiet cluster are silent for a minute."""
+LOAD_FACTOR: Final = 2.0
+PAUSE_MAX_S: Final = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class SpeakerLoop:
+    """Own what is known and the tasks that learn it; `run` is its life."""
+
+    def __init__(
+        self,
+        *,
+        session: ApiSession,
+        table: Groups,
+        namespace: str,
+        me: Member,
+        socket: Path,
+        load_balancer_class: str | None,
+        clock: Callable[[], Instant],
+    ) -> None:
+        self.intentions: Intentions = NOTHING
+        self.contact = Contact()
+        self.plans = 0
+        self.plan_s = 0.0
+        self.done = asyncio.Event()
+        """Set once a stopping speaker has nothing left to hand over."""
+        self._session = session
+        self._me = me
+        self._class = load_balancer_class
+        self._clock = clock
+        self._stopping = False
+        self._awake = asyncio.Event()
+        self._yielded: set[Address] = set()
+        self._floor = 0
+        self._probed_at: Instant | None = None
+        self._probe_path = f"{table[SPEAKER_STATUS].collection(namespace)}/{me.node}"
+        self._world = World(self._items, (source for source in Source if source in _SOURCES))
+        self.reflectors: dict[Source, Reflector[Any, Any]] = {
+            row.source: Reflector(
+                session,
+                row.path,
+                project=row.project,
+                on_change=self._on_change(row.source),
+                clock=clock,
+            )
+            for row in inputs(table, namespace)
+            if row.source in _SOURCES
+        }
+        self.statements: Reflector[str, ServiceL2Status] = Reflector(
+            session,
+            table[SERVICE_L2_STATUS].collection(namespace),
+            project=_project_statement,
+            on_change=lambda _: self._awake.set(),
+            clock=clock,
+        )
+        self.links = NodeLinks(self._awake.set)
+        self.fastpath = FastpathClient(
+            socket,
+            hello=Hello(node=me.node, incarnation=me.incarnation),
+            clock=clock,
+            on_change=self._awake.set,
+            on_heard=self._heard,
+            on_yielded=self._on_yielded,
+            on_stale=self._stale,
+        )
+        self.writer = Writer(session, may_write=lambda: True, clock=clock)
+        self.recorder = EventRecorder(session, component="lb-speaker", instance=str(me.node))
+        self.publisher = StatusPublisher(
+            session=session,
+            writer=self.writer,
+            recorder=self.recorder,
+            table=table,
+            namespace=namespace,
+            node=me.node,
+            reports=self.reflectors[Source.SPEAKERS],
+            statements=self.statements,
+        )
+
+    async def run(self) -> None:
+        """Run every part until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for reflector in (*self.reflectors.values(), self.statements):
+                    group.create_task(reflector.run())
+                group.create_task(self.links.run())
+                group.create_task(self.fastpath.run())
+                group.create_task(self.writer.run())
+                group.create_task(self.recorder.run())
+                group.create_task(self._probe())
+                group.create_task(self._plan())
+        finally:
+            await self.publisher.stop()
+
+    def stop(self) -> None:
+        """Begin to hand every address over; `done` tells the end."""
+        self._stopping = True
+        self._awake.set()
+
+    def problems(self) -> Iterable[str]:
+        """Return what keeps this speaker from doing its job, one sentence each."""
+        for reflector in (*self.reflectors.values(), self.statements):
+            if not reflector.synced.is_set():
+                yield reflector.problem or f"{reflector.path} has not been read yet"
+        if self.fastpath.problem is not None:
+            yield self.fastpath.problem
+        if self.publisher.problem is not None:
+            yield self.publisher.problem
+
+    @property
+    def last_contact(self) -> Instant | None:
+        """Return when the API server was last heard, by any way."""
+        heard = [reflector.contact_at for reflector in self.reflectors.values()]
+        moments = [at for at in (*heard, self.statements.contact_at, self._probed_at) if at]
+        return max(moments, default=None)
+
+    def _items(self, source: Source) -> Mapping[Any, Any]:
+        reflector = self.reflectors.get(source)
+        return {} if reflector is None else reflector.items
+
+    def _on_change(self, source: Source) -> Callable[[Changes[Any]], None]:
+        def changed(keys: Changes[Any]) -> None:
+            self._world.changed(source, None if keys is ALL else keys)
+            self._awake.set()
+
+        return changed
+
+    def _heard(self, heard: Heard) -> None:
+        self.contact = claimed(self.contact, self._clock(), heard.address)
+        self._awake.set()
+
+    def _on_yielded(self, address: Address) -> None:
+        self._yielded.add(address)
+        self._awake.set()
+
+    def _stale(self, known: int) -> None:
+        logger.warning("lb-fastpath knows a newer view, %d; ours are renewed above it", known)
+        self._floor = max(self._floor, known + 1)
+        self._awake.set()
+
+    async def _plan(self) -> None:
+        while True:
+            began = self._clock()
+            self._awake.clear()
+            self._step(began)
+            spent = self._clock() - began
+            self.plans += 1
+            self.plan_s += spent
+            await asyncio.sleep(min(PAUSE_MAX_S, LOAD_FACTOR * spent))
+            await self._until_awake()
+
+    async def _until_awake(self) -> None:
+        moments = [at for at in (self.intentions.deadline, self.contact.deadline) if at is not None]
+        wait_s = max(0.0, min(moments) - self._clock()) if moments else None
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._awake.wait()
+        except TimeoutError:
+            pass
+
+    def _step(self, now: Instant) -> None:
+        self.contact = judged(self.contact, now, self.last_contact)
+        yielded, self._yielded = frozenset(self._yielded), set()
+        snapshot = self._world.snapshot()
+        self.intentions = conduct(
+            self.intentions,
+            Situation(
+                now=now,
+                me=self._me,
+                snapshot=snapshot,
+                changed=self._world.take_changed(),
+                synced=all(one.synced.is_set() for one in self.reflectors.values()),
+                links=self.links.current,
+                fastpath=self.fastpath.state,
+                stopping=self._stopping,
+                released=self.contact.released,
+                yielded=yielded,
+                floor=self._floor,
+                load_balancer_class=self._class,
+            ),
+        )
+        if self.intentions.table is not None:
+            self.fastpath.command(self._commanded())
+        self.publisher.consider(self.intentions, snapshot.services)
+        if self._stopping and (self.intentions.handed_over or self.intentions.table is None):
+            self.done.set()
+
+    def _commanded(self) -> Commanded:
+        table = self.intentions.table
+        return Commanded(
+            entries={} if table is None else table.entries,
+            links=tuple(link.name for link in self.links.current or ()),
+            peers=tuple(sorted(_macs(self.intentions.peers))),
+        )
+
+    async def _probe(self) -> None:
+        while True:
+            last = self.last_contact
+            now = self._clock()
+            if last is not None and now - last < PROBE_S:
+                await asyncio.sleep(last + PROBE_S - now)
+                continue
+            await asyncio.sleep(PROBE_S / 4 if last is None else 0)
+            try:
+                await self._session.request("GET", self._probe_path, timeout_s=PROBE_S)
+            except ApiRefused:
+                # Any answer is contact, also "not found" before our first report.
+                pass
+            except ApiUnreachable:
+                await asyncio.sleep(PROBE_S / 4)
+                continue
+            self._probed_at = self._clock()
+            self._awake.set()
+
+
+_SOURCES: Final = frozenset(Source) - {Source.NAMESPACES}
+"""Namespaces decide about allocation only."""
+
+
+def _project_statement(body: dict[str, Any]) -> tuple[str, ServiceL2Status] | None:
+    found = parse_service_l2_status(body)
+    return None if found is None else (found.name, found)
+
+
+def _macs(texts: Iterable[str]) -> Iterable[Mac]:
+    for text in texts:
+        try:
+            yield parse_mac(text)
+        except WireError:
+            # A peer's report holds nonsense; its other links still count.
+            continue

@@ -1,0 +1,134 @@
+"""Measure the allocator alone: decisions per second in bulk, microseconds in an incremental plan.
+
+The figures belong to the machine they are taken on; the claim they test is that a decision costs
+the same in a /8 as in a /64 as in many /24, and that one event among many Services costs less than
+a millisecond. Run: python -m tests.bench.bench_allocator [SERVICES]
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+from lbctl.model.allocation import Outcome
+from lbctl.model.configuration import Configured
+from lbctl.model.names import ServiceKey
+from lbctl.model.pool import Pool
+from lbctl.model.service import Service
+from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
+from lbctl.plan.allocation import EMPTY, Plan, plan
+from tests.support.builders import created_at, make_pool, make_service, make_snapshot
+
+# The documentation ranges hold no /8; nothing is sent anywhere from here.
+_SLASH_8 = str(ip_network((198 << 24, 8)))
+_SLASH_24 = [f"{ip_address((198 << 24) + (18 << 16) + (index << 8))}/24" for index in range(100)]
+
+
+def pools(kind: str) -> list[Pool]:
+    if kind == "100 pools of a /24":
+        return [make_pool(f"pool-{index:03}", text) for index, text in enumerate(_SLASH_24)]
+    return [make_pool("pool", _SLASH_8 if kind == "a /8" else "2001:db8::/64")]
+
+
+def pending(count: int, family: str) -> list[Service]:
+    return [
+        make_service(
+            f"ns-{index % 50}/service-{index:05}", created=index % 86_000, families=(family,)
+        )
+        for index in range(count)
+    ]
+
+
+def timed(act: Callable[[], Plan]) -> tuple[float, Plan]:
+    gc.collect()
+    begin = time.perf_counter()
+    result = act()
+    return time.perf_counter() - begin, result
+
+
+def written(snapshot: Snapshot, present: Plan) -> Snapshot:
+    """Return the snapshot after every status was written."""
+    services = {}
+    for key, service in snapshot.services.items():
+        outcome = present.outcomes[key]
+        assert isinstance(outcome, Outcome)
+        mark = ",".join(outcome.pools)
+        services[key] = replace(service, addresses=outcome.addresses, mark=mark)
+    return replace(snapshot, services=services)
+
+
+def whole(snapshot: Snapshot, previous: Plan = EMPTY) -> Plan:
+    return plan(previous, snapshot, EVERYTHING, load_balancer_class=None)
+
+
+def bulk(kind: str, count: int, rounds: int = 7) -> tuple[float, float]:
+    """Return decisions per second: all pending, and all to be adopted."""
+    snapshot = make_snapshot(
+        services=pending(count, "IPv6" if kind == "a /64" else "IPv4"), pools=pools(kind)
+    )
+    runs = [timed(lambda: whole(snapshot)) for _ in range(rounds)]
+    fresh = statistics.median(seconds for seconds, _ in runs)
+    held = written(snapshot, runs[-1][1])
+    adopted = statistics.median(timed(lambda: whole(held))[0] for _ in range(rounds))
+    return count / fresh, count / adopted
+
+
+def incremental(kind: str, count: int, rounds: int = 200) -> tuple[float, float]:
+    """Return the seconds of a plan for one new Service, and for its deletion, among `count`."""
+    family = "IPv6" if kind == "a /64" else "IPv4"
+    snapshot = make_snapshot(services=pending(count, family), pools=pools(kind))
+    snapshot = written(snapshot, whole(snapshot))
+    present = whole(snapshot)
+    services: dict[ServiceKey, Service] = dict(snapshot.services)
+    snapshot = replace(snapshot, services=services)
+    created: list[float] = []
+    deleted: list[float] = []
+    for index in range(rounds):
+        service = make_service(f"new/s-{index}", created=created_at(86_000), families=(family,))
+        changed = Changed(services=frozenset({service.key}))
+        services[service.key] = service
+        begin = time.perf_counter()
+        present = plan(present, snapshot, changed, load_balancer_class=None)
+        created.append(time.perf_counter() - begin)
+        del services[service.key]
+        begin = time.perf_counter()
+        present = plan(present, snapshot, changed, load_balancer_class=None)
+        deleted.append(time.perf_counter() - begin)
+    return statistics.median(created), statistics.median(deleted)
+
+
+def waiting(count: int) -> float:
+    """Return the seconds of a plan that gives one freed address to the oldest of `count` waiting."""
+    entry: Pool | Configured[Pool] = make_pool("pool", "198.18.0.0/24")
+    snapshot = make_snapshot(services=pending(count, "IPv4"), pools=[entry])
+    present = whole(snapshot)
+    services = dict(snapshot.services)
+    snapshot = replace(snapshot, services=services)
+    first = min(services.values(), key=lambda service: service.created)
+    del services[first.key]
+    gone = Changed(services=frozenset({first.key}))
+    return statistics.median(
+        timed(lambda: plan(present, snapshot, gone, load_balancer_class=None))[0] for _ in range(50)
+    )
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    print(f"{count} Services, medians        allocate/s    adopt/s   new, ms   gone, ms")
+    for kind in ("100 pools of a /24", "a /8", "a /64"):
+        fresh, adopted = bulk(kind, count)
+        new, gone = incremental(kind, count)
+        print(
+            f"{kind:30} {fresh:12,.0f} {adopted:10,.0f} {new * 1e3:9.3f} {gone * 1e3:10.3f}",
+            flush=True,
+        )
+    print(f"a freed address, the other Services waiting: {waiting(count) * 1e3:.3f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Whole speakers on a LAN: who answers is judged by the neighbor table of a client's kernel."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.lan import eventually
+from tests.support.speaker_lan import NAMESPACE, V4, V6, SpeakerLan
+
+BOTH = (V4, V6)
+EXCLUDE = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[SpeakerLan]:
+    made = SpeakerLan(tmp_path)
+    try:
+        made.populate()
+        made.put_service()
+        made.put_endpoints("n1", "n2", "n3")
+        for node in made.nodes.values():
+            node.start_fastpath()
+            node.start_speaker()
+        yield made
+    finally:
+        made.close()
+
+
+def owner(cluster: SpeakerLan) -> str:
+    """Return the node that answers for both addresses, once there is one."""
+
+    def agreed() -> str | None:
+        found = {cluster.answering(address) for address in BOTH}
+        return found.pop() if len(found) == 1 else None
+
+    return str(eventually(agreed, within_s=30, what="one node answers for both families"))
+
+
+def moved(cluster: SpeakerLan, before: str) -> str:
+    def elsewhere() -> str | None:
+        found = {cluster.answering(address) for address in BOTH}
+        return found.pop() if len(found) == 1 and before not in found else None
+
+    return str(eventually(elsewhere, within_s=30, what=f"a node other than {before} answers"))
+
+
+def silent(cluster: SpeakerLan) -> None:
+    eventually(
+        lambda: all(cluster.answering(address) is None for address in BOTH),
+        within_s=30,
+        what="nobody answers",
+    )
+
+
+def test_one_node_answers_for_both_families_and_says_so(cluster: SpeakerLan) -> None:
+    name = owner(cluster)
+    names = {"default.shop.ipv4": name, "default.shop.ipv6": name}
+    eventually(lambda: cluster.stated() == names, what=f"ServiceL2Status names {name}")
+    events = eventually(lambda: cluster.api.call(lambda api: list(api.objects("events"))))
+    assert {event["reason"] for event in events} == {"nodeAssigned"}
+    reports = cluster.api.call(lambda api: list(api.objects("speakerstatuses")))
+    assert sorted(body["metadata"]["name"] for body in reports) == ["n1", "n2", "n3"]
+    assert [link["name"] for link in reports[0]["status"]["links"]] == ["eth0"]
+    node = cluster.nodes[name]
+    assert node.get("readyz") == (200, "ok\n\n")
+    metrics = node.get("metrics")[1]
+    assert f'ip="{V4}"' in metrics
+    assert 'lbctl_membership_members{link="eth0",state="member"} 3.0' in metrics
+
+
+def test_an_excluded_node_gives_its_addresses_up_and_takes_them_back(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    cluster.put_node(first, labels=EXCLUDE)
+    second = moved(cluster, first)
+    cluster.put_node(first)
+    assert moved(cluster, second) == first
+
+
+def test_a_link_that_goes_down_moves_its_addresses(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    cluster.lan.port(cluster.nodes[first].host, "down")
+    second = moved(cluster, first)
+    eventually(lambda: set(cluster.stated().values()) == {second}, what="the statuses follow")
+
+
+def test_sigterm_hands_over_and_ends_with_status_zero(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    speaker = cluster.nodes[first].speaker
+    assert speaker is not None
+    speaker.send_signal(signal.SIGTERM)
+    assert speaker.wait(15) == 0
+    # Only lb-speaker was stopped: its fast path must have let go already.
+    assert owner(cluster) != first
+    body = cluster.api.call(lambda api: api.get("speakerstatuses", first, NAMESPACE))
+    assert body is not None
+    assert body["status"]["draining"] is True
+
+
+def test_a_dead_node_without_status_loses_its_addresses(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    cluster.nodes[first].kill(signal.SIGKILL)
+    cluster.api.call(lambda api: api.delete("speakerstatuses", first, NAMESPACE))
+    second = moved(cluster, first)
+    assert second in cluster.nodes
+
+
+def test_a_node_that_is_not_ready_loses_its_addresses(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    cluster.put_node(first, ready="Unknown")
+    moved(cluster, first)
+
+
+def test_a_local_service_follows_its_endpoints_and_falls_silent_without(
+    cluster: SpeakerLan,
+) -> None:
+    cluster.put_service(policy="Local")
+    for name in ("n1", "n3", "n2"):
+        cluster.put_endpoints(name)
+        eventually(lambda name=name: owner(cluster) == name, within_s=30)
+    cluster.put_endpoints()
+    silent(cluster)
+    eventually(lambda: not cluster.stated(), what="the statuses are removed")
+
+
+def test_a_deleted_service_falls_silent(cluster: SpeakerLan) -> None:
+    owner(cluster)
+    cluster.api.call(lambda api: api.delete("services", "shop", "default"))
+    silent(cluster)
+    eventually(lambda: not cluster.stated(), what="the statuses are removed")
+
+
+def test_killing_lb_speaker_moves_nothing(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    node = cluster.nodes[first]
+    assert node.speaker is not None
+    node.speaker.kill()
+    node.speaker.wait(10)
+    assert owner(cluster) == first
+    node.start_speaker()
+    eventually(lambda: node.get("readyz")[0] == 200, within_s=20)
+    eventually(lambda: 'mode="own"} 2.0' in node.get("metrics")[1], within_s=20)
+    assert owner(cluster) == first
+
+
+def test_an_api_outage_changes_nothing(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    cluster.api.close()
+    for _ in range(20):
+        assert owner(cluster) == first

@@ -1,0 +1,146 @@
+"""The conductor: which commands announce, what is told, what links are needed for."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from lbctl.model.names import LinkName
+from speaker.fast.announce import Announcer
+from speaker.fast.conductor import (
+    Conductor,
+    LinkLost,
+    LinkReady,
+    Rewire,
+    Send,
+    Sent,
+    Tell,
+)
+from speaker.fast.table import AddressTable
+from speaker.wire.control import Announced, Applied, Delta, Mode, Table
+from tests.support.fastpath_process import entry, removal
+
+ETH0, ETH1 = LinkName("eth0"), LinkName("eth1")
+BOTH = frozenset({4, 6})
+V4, V6 = "192.0.2.10", "2001:db8::10"
+
+
+def table(*entries, links=(), revision=1):
+    return Table(revision=revision, entries=entries, links=links, peers=())
+
+
+def delta(*upsert, remove=()):
+    return Delta(revision=2, upsert=upsert, remove=remove)
+
+
+@pytest.fixture
+def conductor():
+    return Conductor(AddressTable(), Announcer())
+
+
+def ready(conductor, link=ETH0, families=BOTH, now=0.0):
+    return conductor.receive(now, LinkReady(link=link, families=families))
+
+
+def sends(outputs):
+    return [
+        (str(each.round.address), each.round.link) for each in outputs if isinstance(each, Send)
+    ]
+
+
+def settle(conductor, now=0.0):
+    """Play all rounds out, so that what follows stands alone."""
+    while (deadline := conductor.deadline) is not None:
+        now = max(now, deadline)
+        conductor.expire(now)
+    return now
+
+
+def test_an_address_is_announced_as_soon_as_its_link_is_ready(conductor):
+    assert not sends(conductor.receive(0.0, table(entry(V4))))
+    assert sends(ready(conductor)) == [(V4, ETH0)]
+
+
+def test_a_family_that_the_link_lacks_is_not_announced_there(conductor):
+    conductor.receive(0.0, table(entry(V4), entry(V6)))
+    assert sends(ready(conductor, families=frozenset({4}))) == [(V4, ETH0)]
+
+
+@pytest.mark.parametrize(
+    ("command", "announced"),
+    [
+        pytest.param(delta(entry(V4, number=2)), [], id="unchanged"),
+        pytest.param(delta(entry(V4, number=3)), [ETH0], id="newer-epoch"),
+        pytest.param(delta(entry(V4, number=2, links=("eth0", "eth1"))), [ETH1], id="new-link"),
+        pytest.param(delta(entry(V4, number=2, links=("eth1",))), [ETH1], id="other-link"),
+        pytest.param(delta(entry(V4, number=3, announce=False)), [], id="silent"),
+        pytest.param(delta(entry(V4, number=3, mode=Mode.YIELD)), [], id="yield"),
+        pytest.param(delta(entry(V4, number=1, links=("eth1",))), [], id="older-epoch"),
+        pytest.param(delta(remove=(removal(V4, number=2),)), [], id="removed"),
+        pytest.param(table(entry(V4, number=2)), [], id="the-table-again"),
+    ],
+)
+def test_a_command_announces_what_it_claims_anew(conductor, command, announced):
+    conductor.receive(0.0, table(entry(V4, number=2)))
+    ready(conductor)
+    ready(conductor, ETH1)
+    now = settle(conductor)
+    assert [link for _, link in sends(conductor.receive(now, command))] == announced
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(delta(remove=(removal(V4),)), id="removed"),
+        pytest.param(delta(entry(V4, number=2, mode=Mode.YIELD)), id="yield"),
+        pytest.param(delta(entry(V4, number=2, announce=False)), id="silent"),
+        pytest.param(LinkLost(link=ETH0), id="link-lost"),
+    ],
+)
+def test_announcing_stops(conductor, command):
+    conductor.receive(0.0, table(entry(V4)))
+    assert sends(ready(conductor))
+    conductor.receive(0.01, command)
+    later = [conductor.expire(now) for now in (0.05, 0.2, 1.0, 2.2, 4.4, 10.0)]
+    assert not [send for outputs in later for send in sends(outputs)]
+
+
+def test_a_round_that_the_table_does_not_allow_any_more_is_withheld(conductor):
+    conductor.receive(0.0, table(entry(V4)))
+    ready(conductor)
+    conductor.table.answering_until = 0.04
+    assert not sends(conductor.expire(0.05))
+    assert conductor.withheld == 1
+
+
+def test_the_command_is_confirmed_with_what_was_refused(conductor):
+    conductor.receive(0.0, table(entry(V4, number=5)))
+    outputs = conductor.receive(0.0, delta(entry(V4, number=4)))
+    (applied,) = [each.report for each in outputs if isinstance(each, Tell)]
+    assert isinstance(applied, Applied)
+    assert (applied.revision, applied.refused[0].known.number) == (2, 5)
+
+
+def test_links_are_rewired_when_what_they_are_needed_for_changes(conductor):
+    def rewired(command):
+        outputs = conductor.receive(0.0, command)
+        return {link for each in outputs if isinstance(each, Rewire) for link in each.links}
+
+    assert rewired(table(entry(V4), links=(ETH1,))) == {ETH0, ETH1}
+    assert rewired(table(entry(V4), links=(ETH1,))) == set()
+    assert rewired(delta(entry(V6))) == {ETH0}
+    assert set(conductor.addresses_on(ETH0).values()) == {ip_address(V4), ip_address(V6)}
+    assert rewired(delta(entry(V6, number=2, links=("eth1",)))) == {ETH0, ETH1}
+    assert rewired(table()) == {ETH0, ETH1}
+    assert conductor.links == frozenset()
+
+
+def test_a_speaker_that_returns_is_told_what_was_announced(conductor):
+    conductor.receive(0.0, table(entry(V4), entry(V6)))
+    for output in ready(conductor):
+        conductor.receive(0.0, Sent(round=output.round))
+    outputs = conductor.receive(1.0, table(entry(V4), revision=7))
+    announced = [each.report for each in outputs if isinstance(each, Tell)]
+    assert Announced(address=ip_address(V4), link=ETH0) in announced
+    assert Announced(address=ip_address(V6), link=ETH0) not in announced
