@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
@@ -31,14 +31,26 @@ from speaker.drivers.fast.health import serve_health
 from speaker.drivers.fast.links import Links
 from speaker.drivers.fast.packet import check_permission
 from speaker.fast.announce import Announcer
-from speaker.fast.conductor import Conductor, Input, Output, Rewire, Send, Sent, Tell
-from speaker.fast.table import AddressTable
+from speaker.fast.conductor import (
+    Conductor,
+    HandOver,
+    Input,
+    Output,
+    Rewire,
+    Send,
+    Sent,
+    Tell,
+)
+from speaker.fast.table import YIELD_S, AddressTable
 from speaker.wire.control import Counters, CountersRequest
 
 PROGRAM: Final = "lb-fastpath"
 DEFAULT_LISTEN: Final = Endpoint(host="", port=7485)
 """Unlike MetalLB's ports (7472, 7473, 7946), with which a node may be shared."""
 COUNTERS_INTERVAL_S: Final = 10.0
+HANDOVER_S: Final = 5.0
+"""How long lb-speaker may take after SIGTERM to yield everything; the pod's grace is 30 s."""
+_HANDOVER_LOOK_S: Final = 0.02
 
 log = logging.getLogger(PROGRAM)
 
@@ -71,6 +83,23 @@ class FastPath:
 
     def report_counters(self) -> None:
         self.control.report(self._counters())
+
+    async def hand_over(self, hurry: asyncio.Event) -> None:
+        """Answer until others have taken over, `HANDOVER_S` and a yield's second at most.
+
+        kubelet ends both containers of the pod at once. While lb-speaker is there it arranges
+        the planned move and yields address by address; what is left then, or at the end of its
+        time, is yielded here. A second signal (`hurry`) ends the waiting.
+        """
+        await _look(
+            lambda: hurry.is_set() or not (self.answering and self.control.connected), HANDOVER_S
+        )
+        self._receive(HandOver())
+        await _look(lambda: hurry.is_set() or not self.answering, 2 * YIELD_S)
+
+    @property
+    def answering(self) -> bool:
+        return self._conductor.table.answering
 
     def _order(self, order: Order) -> None:
         if isinstance(order, CountersRequest):
@@ -162,7 +191,7 @@ def flag_parser(environ: Mapping[str, str]) -> FlagParser:
 
 
 def main() -> None:
-    """Run lb-fastpath until SIGTERM; exit status 0, or 2 when it cannot start."""
+    """Run lb-fastpath until SIGTERM, hand over; exit status 0, or 2 when it cannot start."""
     options = parse_options(sys.argv[1:], os.environ)
     set_up_logging(level=options.log_level, form=options.log_format)
     try:
@@ -173,10 +202,14 @@ def main() -> None:
 
 
 async def _run(options: Options) -> None:
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     # A restarted process is another member: the moment of its start tells its lives apart, and
     # the wall clock, unlike every other one, also does so across a reboot.
     fast_path = FastPath(Incarnation(str(time.time_ns())))
@@ -188,13 +221,21 @@ async def _run(options: Options) -> None:
     gc.freeze()
     log.info("ready", extra={"socket": str(options.socket), "listen": str(options.listen)})
     await stop.wait()
-    log.info("stopping")
+    log.info("stopping: handing over")
+    await fast_path.hand_over(hurry)
     counting.cancel()
     fast_path.links.close()
     fast_path.control.close()
     server.close()
     health.close()
     options.socket.unlink(missing_ok=True)
+
+
+async def _look(over: Callable[[], bool], seconds: float) -> None:
+    """Wait until `over`, `seconds` at most. Only at the end of the process's life."""
+    end = now() + seconds
+    while not over() and now() < end:  # noqa: ASYNC110 - three ways out, one short wait
+        await asyncio.sleep(_HANDOVER_LOOK_S)
 
 
 async def _count(fast_path: FastPath) -> None:

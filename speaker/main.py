@@ -39,7 +39,7 @@ from speaker.drivers.node.loop import SpeakerLoop
 PROGRAM: Final = "lb-speaker"
 DEFAULT_LISTEN: Final = Endpoint(host="", port=7484)
 """Beside lb-fastpath's 7485, and unlike MetalLB's ports (7472, 7473, 7946)."""
-HANDOVER_S: Final = 10.0
+HANDOVER_S: Final = 8.0
 """How long a stopping speaker waits for its successors; less than a pod's grace period."""
 
 log = logging.getLogger(PROGRAM)

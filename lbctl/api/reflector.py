@@ -58,8 +58,11 @@ EVENTS_BETWEEN_PAUSES = 200
 """A burst is cut into pieces of this size so that the loop's other tasks get their turn."""
 
 BAD_ANSWERS_BEFORE_RELIST = 3
-"""Errors in a row from a server that does answer: then the position itself is suspect
-(after a restore of etcd it lies in the future, and no watch ever works again)."""
+"""Errors in a row from a server that does answer: then the position itself is suspect."""
+
+SILENT_WATCHES_BEFORE_RELIST = 2
+"""A healthy watch brings a bookmark each minute. After a restore of etcd our position lies
+in the future; the server then accepts the watch and says nothing (seen with 1.36)."""
 
 
 def _no_report(name: str, error: Exception) -> None:
@@ -112,6 +115,8 @@ class Reflector(Generic[K, V]):
         self._paged = True
         self._failures = 0
         self._bad_answers = 0
+        self._silent = 0
+        self._words_before = 0
         self._opened_at: float | None = None
         self._asked = 0
         self._answered = 0
@@ -170,7 +175,7 @@ class Reflector(Generic[K, V]):
     async def _attempt(self) -> float:
         """List if need be, watch to the end; return the wait before the next attempt."""
         verb = "list"
-        events_before = self.counters.events + self.counters.bookmarks
+        self._words_before = self._words()
         self._opened_at = None
         try:
             if self._position is None or self._asked > self._answered:
@@ -192,17 +197,27 @@ class Reflector(Generic[K, V]):
             logger.exception("%s: unexpected failure; listing again", self.path)
             self._position = None
             return self._failed(error, verb)
-        heard = self.counters.events + self.counters.bookmarks > events_before
-        if heard or self._forgive() or self._asked > self._answered:
+        heard = self._words() > self._words_before
+        if self._forgive() or heard or self._asked > self._answered:
             return 0.0
         # The server ends watches at once and politely: a broken proxy. Do not spin.
         self._failures += 1
         return self._pace.backoff.delay_s(self._failures)
 
+    def _words(self) -> int:
+        return self.counters.events + self.counters.bookmarks
+
     def _forgive(self) -> bool:
         """Forget earlier failures if the watch that just ended was up for a useful time."""
         opened_at, self._opened_at = self._opened_at, None
-        if opened_at is None or self._clock() - opened_at < self._pace.useful_watch_s:
+        lived_s = 0.0 if opened_at is None else self._clock() - opened_at
+        if self._words() > self._words_before:
+            self._silent = 0
+        elif lived_s >= self._pace.inactivity_s * 0.9:
+            self._silent += 1
+            if self._silent >= SILENT_WATCHES_BEFORE_RELIST:
+                self._silent, self._position = 0, None
+        if opened_at is None or lived_s < self._pace.useful_watch_s:
             return False
         self._failures = self._bad_answers = 0
         return True

@@ -50,11 +50,9 @@ def explained(found: View, key: ServiceKey) -> ServiceExplanation | None:
     service = found.snapshot.services.get(key)
     if service is None:
         return None
-    status = found.sent.get(key)
-    sent = (
+    sent = tuple(
         Sent(node=status.node, interfaces=status.interfaces, addresses=status.addresses)
-        if status is not None
-        else None
+        for status in found.sent.get(key, ())
     )
     return explain_service(service, found.plan.outcomes[key], found.announcement, sent)
 

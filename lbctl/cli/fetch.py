@@ -53,7 +53,8 @@ class View:
     snapshot: Snapshot
     plan: Plan
     announcement: Announcement
-    sent: Mapping[ServiceKey, ServiceL2Status]
+    sent: Mapping[ServiceKey, tuple[ServiceL2Status, ...]]
+    """What speakers say they announce: one object for each family of a Service."""
 
 
 def access_options(command: Command) -> Command:
@@ -110,14 +111,17 @@ async def _view(access: Access, table: Groups) -> View:
         item.source: items for item, items in zip(wanted, lists, strict=False)
     }
     snapshot = fold(bodies)
-    statuses = (parse_service_l2_status(body) for body in lists[-1])
+    sent: dict[ServiceKey, tuple[ServiceL2Status, ...]] = {}
+    for status in map(parse_service_l2_status, lists[-1]):
+        if status is not None:
+            sent[status.service] = (*sent.get(status.service, ()), status)
     return View(
         snapshot=snapshot,
         plan=plan(EMPTY, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class),
         announcement=plan_announcements(
             None, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class
         ),
-        sent={one.service: one for one in statuses if one is not None},
+        sent=sent,
     )
 
 

@@ -17,6 +17,7 @@ import click
 
 from lbctl.lab import lab as labs
 from lbctl.lab import records
+from lbctl.lab.install import InstallError, install
 from lbctl.lab.records import NoLabError
 from lbctl.lab.spec import ImageMode, LabSpec, SpecError
 from lbctl.lab.status import LabStatus
@@ -64,8 +65,12 @@ def lab() -> None:
     type=click.IntRange(4, 300),
     help="Seconds until a silent node is NotReady. Kubernetes' own default is 40.",
 )
-def up(name: str, nodes: int, images: str, node_grace: int) -> None:
-    """Make a lab and wait until its nodes are Ready. A lab that is up stays as it is."""
+@click.option("--no-install", is_flag=True, help="A bare cluster, without lbctl in it.")
+def up(name: str, nodes: int, images: str, node_grace: int, no_install: bool) -> None:
+    """Make a lab, wait until its nodes are Ready, and install lbctl in it.
+
+    A lab that is up stays as it is; lbctl in it follows this checkout.
+    """
     with _told():
         spec = LabSpec(
             name=name,
@@ -74,7 +79,10 @@ def up(name: str, nodes: int, images: str, node_grace: int) -> None:
             images=ImageMode(images),
             node_grace_s=node_grace,
         )
-        labs.up(spec, _say())
+        say = _say()
+        labs.up(spec, say)
+        if not no_install:
+            install(name, say)
 
 
 @lab.command()
@@ -139,7 +147,7 @@ def _told() -> Iterator[None]:
         _fail(error, 2)
     except NoLabError as error:
         _fail(error, 3)
-    except labs.FAILURES as error:
+    except (InstallError, *labs.FAILURES) as error:
         _fail(error, 1)
 
 

@@ -23,7 +23,8 @@ from typing import Any
 from lbctl.api.credentials import Credentials, load_credentials
 from lbctl.api.errors import CredentialsError
 from lbctl.api.events import EventRecorder
-from lbctl.api.lease import AlwaysLeader, Leadership, LeaseElector
+from lbctl.api.lease import AlwaysLeader, Leadership, LeaseElector, LeaseTimes
+from lbctl.api.pace import Pace
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.controller.admission import PoolJudge
@@ -96,7 +97,14 @@ class Parts:
         yield from plan_samples(self.reconciler, self.leadership)
 
 
-def compose(settings: ControllerSettings, credentials: Credentials, session: ApiSession) -> Parts:
+def compose(
+    settings: ControllerSettings,
+    credentials: Credentials,
+    session: ApiSession,
+    *,
+    times: LeaseTimes | None = None,
+    pace: Pace | None = None,
+) -> Parts:
     """Return the parts, connected and not yet running. Needs the running loop."""
     leadership: Leadership = (
         LeaseElector(
@@ -104,13 +112,14 @@ def compose(settings: ControllerSettings, credentials: Credentials, session: Api
             namespace=settings.namespace,
             name=settings.lease,
             identity=settings.identity,
+            times=times,
         )
         if settings.leader_elect
         else AlwaysLeader(settings.identity)
     )
     writer = Writer(session, may_write=leadership.may_write)
     recorder = EventRecorder(session, component=PROGRAM, instance=settings.identity)
-    inputs = Inputs(session, groups=settings.groups, namespace=settings.namespace)
+    inputs = Inputs(session, groups=settings.groups, namespace=settings.namespace, pace=pace)
     reconciler = Reconciler(
         inputs,
         leadership,
@@ -226,3 +235,7 @@ def _exit_in_time() -> None:
     timer = threading.Timer(EXIT_BY_S, give_up)
     timer.daemon = True
     timer.start()
+
+
+if __name__ == "__main__":
+    main()

@@ -43,6 +43,7 @@ HANDLER_PATH = "ipaddresspools"
 """The webhook's URL path: kopf serves each handler under its id. The chart names it, too."""
 REFUSED_CODE = 403
 """What an admission webhook answers when a rule says no (the API server's own default)."""
+TLS_GOODBYE_S = 0.1
 SETTLED_S = 60.0
 """After a life of this length the next failure starts the backoff from its beginning."""
 
@@ -162,6 +163,8 @@ class Operator:
             with _memory_file(pair.certificate_pem.rstrip() + b"\n" + pair.key_pem) as path:
                 self.serving = True
                 await self._operate(client, pair, path, stop)
+        # TLS connections end a moment after they were closed, and need the loop for it.
+        await asyncio.sleep(TLS_GOODBYE_S)
 
     async def _operate(
         self, client: aiohttp.ClientSession, pair: ServingPair, path: str, stop: asyncio.Event

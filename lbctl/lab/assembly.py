@@ -25,14 +25,19 @@ def plan(
     """Return what a machine is. `archives` and `held` matter for a node's first boot only."""
     files = {}
     disks: tuple[str, ...] = ()
+    resolver = ""  # on every other machine the host's would name one that it cannot reach
     programs: tuple[Program, ...]
     if machine == at.LAN:
         programs = _gateway(record)
+        if record.spec.images is ImageMode.PULL:  # it looks names up from the host's network
+            resolver = Path("/etc/resolv.conf").read_text(encoding="utf-8")
     elif machine == at.CONTROL_PLANE:
         programs = control_plane.programs(record.spec, record.pki)
         disks = control_plane.DISKS
     else:
-        programs = nodes.programs(machine, pki=record.pki, archives=archives, held=held)
+        programs = nodes.programs(
+            record.spec, machine, pki=record.pki, archives=archives, held=held
+        )
         disks = nodes.DISKS
         files = dict(
             nodes.files(
@@ -52,6 +57,7 @@ def plan(
         cgroups=tuple((hierarchy.controllers, str(group)) for hierarchy, group in groups),
         path=str(record.bin),
         hosts=_hosts(record),
+        resolver=resolver,
         disks=disks,
         files=files,
         programs=programs,
@@ -59,10 +65,12 @@ def plan(
 
 
 def _gateway(record: Record) -> tuple[Program, ...]:
-    """Return what runs on the LAN's gateway: the registry that stands in for all others."""
-    if record.spec.images is not ImageMode.ECHO:
-        return ()
-    listen = f"{at.ipv4(at.LAN).ip}:{at.REGISTRY_PORT}"
+    """Return what runs on the LAN's gateway: a registry that stands in for all, or the way out."""
+    gateway = str(at.ipv4(at.LAN).ip)
+    if record.spec.images is ImageMode.PULL:
+        command = [sys.executable, "-m", "lbctl.lab.wiring.egress", gateway, str(at.EGRESS_PORT)]
+        return (Program(name="egress", argv=tuple(command), gets_handle=True),)
+    listen = f"{gateway}:{at.REGISTRY_PORT}"
     command = [sys.executable, "-m", "lbctl.lab.images.registry", "--listen", listen]
     return (Program(name="registry", argv=(*command, "--archive", f"{record.images}/echo.tar")),)
 

@@ -141,11 +141,11 @@ def boot(name: str, machine: str, progress: Progress) -> None:
         if launch.first_process(record, machine) is not None:
             return
         lan.lay(record.spec, [machine], lock=lock)
-        listeners = {}
+        handles = {}
         if machine == at.CONTROL_PLANE:
             door = stack.enter_context(_door(record.api_port))
-            listeners[machine] = door.fileno()
-        launch.start(record, [assembly.plan(record, machine)], lock=lock, listeners=listeners)
+            handles[machine] = door.fileno()
+        launch.start(record, [assembly.plan(record, machine)], lock=lock, handles=handles)
 
 
 def stop_process(name: str, machine: str, process: str, *, sig: int = signal.SIGKILL) -> None:
@@ -225,14 +225,16 @@ def _make(record: Record, lock: int, progress: Progress) -> Record:
         record.kubeconfig.write_text(text, encoding="utf-8")
         progress("starting the control plane")
         plane = assembly.plan(record, at.CONTROL_PLANE)
-        launch.start(record, [plane], lock=lock, listeners={at.CONTROL_PLANE: door.fileno()})
+        launch.start(record, [plane], lock=lock, handles={at.CONTROL_PLANE: door.fileno()})
     progress(f"starting {spec.nodes} nodes")
     plans = [assembly.plan(record, at.LAN)]
     plans += [
         assembly.plan(record, node, archives=(images.pause, images.echo), held=True)
         for node in spec.node_names
     ]
-    launch.start(record, plans, lock=lock, listeners={})
+    # The gateway may need the host's network: see lbctl.lab.wiring.egress.
+    with Path("/proc/self/ns/net").open("rb") as network:
+        launch.start(record, plans, lock=lock, handles={at.LAN: network.fileno()})
     _introduce_nodes(record, progress)
     return record
 

@@ -62,6 +62,10 @@ def missing(place: Path) -> list[Requirement]:
     if lan.missing_ipv6():
         cure = "boot without ipv6.disable=1"
         lacks.append(Requirement(missing="this kernel runs without IPv6", cure=cure))
+    if not Path("/proc/sys/net/bridge").is_dir():
+        # Else the answer of a pod on the same node passes its Service's translation by.
+        cure = "modprobe br_netfilter"
+        lacks.append(Requirement(missing="bridged packets are not filtered", cure=cure))
     lacks += _control_groups()
     return lacks
 

@@ -34,6 +34,7 @@ POOL_V6 = IPv6Network("2001:db8:0:1:ffff::/112")
 
 API_PORT = 6443
 REGISTRY_PORT = 5000
+EGRESS_PORT = 3128
 
 LAN, CONTROL_PLANE, CLIENT = "lan", "cp", "client"
 MAX_NODES = 9

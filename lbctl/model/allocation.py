@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lbctl.model.address import Address
 from lbctl.model.names import PoolName, ServiceKey
@@ -19,9 +20,11 @@ class Tried:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Hold the decision on one Service that is ours.
+
+    A named tuple: a plan of 10,000 Services makes and compares as many, and a frozen dataclass
+    takes four times as long for both. Name the fields all the same.
 
     `addresses` and `pools` run in parallel, IPv4 first; both empty with `refused` set means that
     the status must be empty. A partial dual-stack allocation has one address and `refused` saying

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
-from lbctl.model.allocation import NotOurs, Outcome
+from lbctl.model.allocation import NotOurs, Outcome, Tried
 from lbctl.model.configuration import Verdict
 from lbctl.model.names import ObjectKey, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
@@ -218,17 +218,19 @@ class _Round:
                 named.append(pending)
             else:
                 others.append(pending)
-        woken = [] if self._whole else list(self._particular(self._judged))
-        waiting.extend((age(pending.service), pending) for pending in woken)
+        if not self._whole:
+            particular = list(self._particular(self._judged))
+            waiting.extend((age(pending.service), pending) for pending in particular)
         waiting.sort(key=itemgetter(0))
         asked = [p for p in (*(p for _, p in waiting), *named) if p.service.request.addresses]
         avoid = self._asked_for(asked) if waiting or self._draft.loosened else {}
         plain: Iterator[tuple[Order, Pending | None]] = ((order, None) for order in self._plain())
         left: list[Pending] = []
         for order, entry in heapq.merge(waiting, plain, key=itemgetter(0)):
-            pending = entry or self._again(order)
-            if pending is not None and not self._try(pending, avoid) and (entry or pending.picks):
-                left.append(pending)
+            woken = entry or self._again(order)
+            # One from a plain line that gets nothing waits on as before, with the same reason.
+            if woken is not None and not self._try(woken, avoid) and entry is not None:
+                left.append(woken)
         left.extend(pending for pending in (*named, *others) if not self._try(pending, avoid))
         return left
 
@@ -240,9 +242,10 @@ class _Round:
 
     def _try(self, pending: Pending, avoid: dict[int, Pending]) -> bool:
         """Give the Service what there is; return whether that is all it needs."""
-        if avoid and pending.service.request.addresses:
-            for slot in [slot for slot, asking in avoid.items() if asking is pending]:
-                del avoid[slot]
+        if avoid:
+            for slot in map(slot_of, pending.service.request.addresses):
+                if avoid.get(slot) is pending:
+                    del avoid[slot]
         found = self._chooser.find(pending, avoid)
         if found:
             self._chooser.take(pending, found)
@@ -271,7 +274,9 @@ class _Round:
     def _plain(self) -> Iterator[Order]:
         """Yield who waits for any address of a family, by age, while a freed one is left."""
         draft, loosened = self._draft, self._draft.loosened
-        lines = [self._lines[Line(number)] for number in sorted({item % 2 for item in loosened})]
+        lines = [
+            tuple(self._lines[Line(number)]) for number in sorted({item % 2 for item in loosened})
+        ]
         if self._whole or not lines:
             return
         for order in heapq.merge(*lines):
@@ -304,18 +309,13 @@ class _Round:
         self, pending: Pending, refused: Refused | None = None, tail: tuple[Tried, ...] = ()
     ) -> None:
         service, picks = pending.service, pending.picks
-        if len(picks) == 1 and not tail:
-            pick = picks[0]
-            addresses, pools, trace = (address_of(pick.slot),), (pick.pool,), pick.trace
-        else:
-            addresses = tuple(address_of(pick.slot) for pick in picks)
-            pools = tuple(pick.pool for pick in picks)
-            words = (words for pick in picks for words in pick.trace)
-            trace = tuple(dict.fromkeys((*words, *tail)))
+        trace = (*picks[0].trace, *tail) if picks and tail else picks[0].trace if picks else tail
+        if len(picks) > 1:
+            trace = tuple(dict.fromkeys((*picks[0].trace, *picks[1].trace, *tail)))
         outcome = Outcome(
             service=service.key,
-            addresses=addresses,
-            pools=pools,
+            addresses=tuple([address_of(pick.slot) for pick in picks]),
+            pools=tuple([pick.pool for pick in picks]),
             refused=refused,
             trace=trace,
             lost=pending.lost,

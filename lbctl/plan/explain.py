@@ -83,7 +83,7 @@ def explain_service(
     service: Service,
     outcome: Outcome | NotOurs,
     announcement: Announcement,
-    sent: Sent | None,
+    sent: tuple[Sent, ...],
 ) -> ServiceExplanation:
     """Return the explanation of a Service; `outcome` is the allocator's word on it."""
     allocated = outcome.addresses if isinstance(outcome, Outcome) else ()
@@ -116,10 +116,10 @@ def _address(
     address: Address,
     announcement: Announcement,
     unlawful: Mapping[Address, Refused],
-    sent: Sent | None,
+    sent: tuple[Sent, ...],
 ) -> AddressExplanation:
     plan = announcement.addresses.get(address)
-    reported = sent if sent is not None and address in sent.addresses else None
+    reported = next((one for one in sent if address in one.addresses), None)
     if plan is None or address in unlawful:
         return AddressExplanation(
             address=address,

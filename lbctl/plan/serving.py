@@ -85,19 +85,26 @@ class Slates:
         self._book = book
         self._namespaces = namespaces
         self._known: dict[object, Slate] = {}
-        self._by_labels = any(
-            pool.allocation is not None and pool.allocation.service_selectors
-            for pool in book.ranked
-        )
+        rules = [pool.allocation for pool in book.ranked if pool.allocation is not None]
+        self._by_namespace = any(rule.namespaces or rule.namespace_selectors for rule in rules)
+        self._by_labels = any(rule.service_selectors for rule in rules)
+        self._general: dict[Family, Slate] = {}
+        """The slates of every Service that asks for no pool, where no pool has a rule."""
 
     def slate(self, service: Service, family: Family) -> Slate:
+        slate = self._general.get(family)
+        if slate is not None and not service.request.pool:
+            return slate
         wanted = asked_pool(service)
         labels = frozenset(service.labels.items()) if self._by_labels else None
-        kind = (service.key.namespace, wanted, labels, family)
+        namespace = service.key.namespace if self._by_namespace else None
+        kind = (namespace, wanted, labels, family)
         slate = self._known.get(kind)
         if slate is None:
             slate = Slate(tuple(self._steps(service, wanted, family)))
             self._known[kind] = slate
+        if kind == (None, None, None, family):
+            self._general[family] = slate
         return slate
 
     def refusal(self, rank: int, service: Service) -> Refused | None:

@@ -49,8 +49,8 @@ class StatusServer:
 
         """
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: _answer(self._live()))
-        app.router.add_get("/readyz", lambda _: _answer(self._ready()))
+        app.router.add_get("/healthz", self._show_health)
+        app.router.add_get("/readyz", self._show_readiness)
         app.router.add_get("/metrics", self._show_metrics)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
@@ -76,11 +76,17 @@ class StatusServer:
         addresses = self._runner.addresses if self._runner is not None else []
         return addresses[0][1] if addresses else None
 
+    async def _show_health(self, _: web.Request) -> web.Response:
+        return _answer(self._live())
+
+    async def _show_readiness(self, _: web.Request) -> web.Response:
+        return _answer(self._ready())
+
     async def _show_metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
 
 
-async def _answer(problems: Iterable[str]) -> web.Response:
+def _answer(problems: Iterable[str]) -> web.Response:
     lines = list(problems)
     if lines:
         return web.Response(status=503, text="\n".join(lines) + "\n")

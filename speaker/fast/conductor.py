@@ -37,6 +37,11 @@ class LinkLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """This process is about to end: yield everything, whatever lb-speaker said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """All frames of this round were handed to the kernel."""
 
@@ -64,7 +69,7 @@ class Rewire:
     links: frozenset[LinkName]
 
 
-Input = Table | Delta | Claim | LinkReady | LinkLost | Sent
+Input = Table | Delta | Claim | LinkReady | LinkLost | HandOver | Sent
 Output = Send | Tell | Rewire
 
 _NOBODY: Mapping[bytes, Address] = {}
@@ -103,6 +108,9 @@ class Conductor:
             case LinkLost():
                 self._ready.pop(arrived.link, None)
                 self._stop(now, self.addresses_on(arrived.link).values(), (arrived.link,))
+            case HandOver():
+                for before, after in self.table.hand_over(now).changed:
+                    self._announcements_of(now, before, after)
             case Sent():
                 return self._sent(arrived.round)
             case _:

@@ -165,6 +165,21 @@ class AddressTable:
         changed, refused = self._upsert(now, upsert)
         return Change(changed=changed, removed=removed, refused=too_old + refused)
 
+    def hand_over(self, now: Instant) -> Change:
+        """Yield everything that is owned, in its own epoch: this process is about to end."""
+        owned = tuple(
+            replace(held.entry, mode=Mode.YIELD)
+            for held in self._held.values()
+            if held.entry.mode is Mode.OWN
+        )
+        changed, refused = self._upsert(now, owned)
+        return Change(changed=changed, refused=refused)
+
+    @property
+    def answering(self) -> bool:
+        """Whether anything is still answered for."""
+        return any(held.yielded is None for held in self._held.values())
+
     def heard(self, now: Instant, claim: Claim) -> tuple[Heard | Yielded, ...]:
         """Take note of a claim of another host: it may end a planned move, and is reported."""
         packed = claim.address.packed

@@ -38,8 +38,8 @@ TARGET_OFFSET: Final = 38
 
 _PACKET = struct.Struct("!HHBBH6s4s6s4s")
 _ETHERNET_IPV4 = (1, 0x0800, 6, 4)
-_REQUEST_HEAD = struct.pack("!HHBBH", *_ETHERNET_IPV4, 1)
-_REPLY_HEAD = struct.pack("!H", ETHERTYPE_ARP) + struct.pack("!HHBBH", *_ETHERNET_IPV4, 2)
+_REQUEST_HEAD = struct.pack("!HHHBBH", ETHERTYPE_ARP, *_ETHERNET_IPV4, 1)
+_REPLY_HEAD = struct.pack("!HHHBBH", ETHERTYPE_ARP, *_ETHERNET_IPV4, 2)
 _UNSPECIFIED = IPv4Address(0)
 
 
@@ -175,12 +175,12 @@ def gratuitous_reply(*, mac: Mac, address: IPv4Address) -> ArpFrame:
 
 
 def is_request(frame: bytes) -> bool:
-    """Return whether `frame`, already known to be of ethertype ARP, is a whole request.
+    """Return whether `frame` is a whole request of IPv4 over Ethernet.
 
     A sender whose Ethernet address is a group is no host: answering it would turn one forged
     frame into a broadcast.
     """
-    return len(frame) >= FRAME_LENGTH and frame[14:22] == _REQUEST_HEAD and not frame[6] & 1
+    return len(frame) >= FRAME_LENGTH and frame[12:22] == _REQUEST_HEAD and not frame[6] & 1
 
 
 def reply_template(mac: Mac) -> bytes:

@@ -39,7 +39,9 @@ def main() -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind((options.link, ETHERTYPE_ARP))
         wire.settimeout(1)
-        latencies = sorted(_ask(wire, questions[n % len(questions)]) for n in range(options.latency))
+        latencies = sorted(
+            _ask(wire, questions[n % len(questions)]) for n in range(options.latency)
+        )
         rate = _rate(wire, questions, options.seconds, options.window)
     p50, p99 = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
     print(json.dumps({"p50_us": p50 * 1e6, "p99_us": p99 * 1e6, "replies_per_s": rate}))

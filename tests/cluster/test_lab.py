@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -142,7 +143,9 @@ def test_an_up_that_was_killed_is_cleared_by_down(
 ) -> None:
     name = lab_names("kill")
     with subprocess.Popen(
-        [lbctl, "lab", "up", "--name", name, "--nodes", "2"], stderr=subprocess.PIPE, text=True
+        [lbctl, "lab", "up", "--name", name, "--nodes", "2", "--no-install"],
+        stderr=subprocess.PIPE,
+        text=True,
     ) as rising:
         assert rising.stderr is not None
         for said in rising.stderr:
@@ -162,7 +165,9 @@ def test_an_up_after_a_killed_up_makes_a_lab(
 ) -> None:
     name = lab_names("again")
     with subprocess.Popen(
-        [lbctl, "lab", "up", "--name", name, "--nodes", "1"], stderr=subprocess.PIPE, text=True
+        [lbctl, "lab", "up", "--name", name, "--nodes", "1", "--no-install"],
+        stderr=subprocess.PIPE,
+        text=True,
     ) as rising:
         assert rising.stderr is not None
         next(line for line in rising.stderr if "starting 1 nodes" in line)
@@ -227,7 +232,7 @@ def test_the_health_of_kube_proxy_is_reachable_from_the_lan(shared_lab: str) -> 
 
 
 def test_a_machine_cannot_write_to_the_host(shared_lab: str) -> None:
-    for path in ("/etc/lbctl-was-here", "/usr/lbctl-was-here", f"{os.getcwd()}/lbctl-was-here"):
+    for path in ("/etc/lbctl-was-here", "/usr/lbctl-was-here", f"{Path.cwd()}/lbctl-was-here"):
         done = lab.run(shared_lab, "node1", ["touch", path], capture_output=True)
         assert "Read-only file system" in done.stderr
 
@@ -323,3 +328,29 @@ def test_the_control_plane_survives_a_reboot_with_its_past(echo: str) -> None:
         lambda: lab.kubectl(echo, query, capture_output=True).stdout == before,
     )
     eventually("all nodes are Ready", lambda: all(ready(echo).values()))
+
+
+def test_pull_mode_gives_nodes_a_way_out_through_the_hosts_network(
+    lab_names: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = lab_names("pull")
+    spec = LabSpec(name=name, directory=records.directory(name), nodes=1, images=at.ImageMode.PULL)
+    lab.up(spec, say)
+    (tmp_path / "hello").write_text("from the host")
+    server = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with subprocess.Popen(
+        server, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as host:
+        assert host.stdout is not None
+        port = host.stdout.readline().split(" port ")[1].split()[0]
+        proxy = f"http://{at.ipv4(at.LAN).ip}:{at.EGRESS_PORT}"
+        for tunnel in ([], ["--proxytunnel"]):
+            url = f"http://127.0.0.1:{port}/hello"
+            done = lab.run(
+                name,
+                "node1",
+                ["curl", "-sS", "-m", "5", "--noproxy", "", "-x", proxy, *tunnel, url],
+                capture_output=True,
+            )
+            assert done.stdout == "from the host", done.stderr
+        host.terminate()

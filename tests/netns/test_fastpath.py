@@ -345,6 +345,33 @@ def test_nothing_answers_for_a_killed_fast_path(speaker, fastpath, client):
     assert not answers_to(client, V6, tries=2)
 
 
+@FAMILIES
+def test_a_terminated_fast_path_answers_until_its_successor_is_heard(
+    speaker, fastpath, client, other, address
+):
+    speaker.table(entry(address), peers=(other.mac,))
+    speaker.expect(Announced, link="eth0")
+    fastpath.process.send_signal(signal.SIGTERM)
+    assert answers_to(client, address), "nothing was yielded yet"
+    assert fastpath.running
+    speaker.delta(entry(address, number=2, mode=Mode.YIELD))
+    with other.packets(IPV6 if ":" in address else ARP) as wire:
+        for frame in announcement(address, Mac(other.mac)):
+            wire.send(frame)
+    speaker.expect(Yielded, cause=YieldCause.SUCCESSOR_HEARD)
+    eventually(lambda: not fastpath.running, what="ended after the move")
+    assert fastpath.process.returncode == 0
+
+
+def test_a_terminated_fast_path_without_a_speaker_ends_by_itself(speaker, fastpath, client):
+    speaker.table(entry(V4))
+    speaker.expect(Announced, link="eth0")
+    speaker.close()
+    status, log = fastpath.stop(signal.SIGTERM)
+    assert status == 0, log
+    assert not answers_to(client, V4)
+
+
 def test_a_restart_replaces_the_socket_that_a_killed_process_left(start, node, client):
     start(node).stop(signal.SIGKILL)
     again = start(node)

@@ -100,6 +100,39 @@ def test_sigterm_hands_over_and_ends_with_status_zero(cluster: SpeakerLan) -> No
     assert body["status"]["draining"] is True
 
 
+def test_a_pod_that_is_stopped_hands_over_with_both_its_processes(cluster: SpeakerLan) -> None:
+    first = owner(cluster)
+    node = cluster.nodes[first]
+    assert node.speaker is not None
+    assert node.fastpath is not None
+    node.speaker.send_signal(signal.SIGTERM)
+    node.fastpath.process.send_signal(signal.SIGTERM)
+    assert moved(cluster, first) in cluster.nodes
+    assert node.speaker.wait(15) == 0
+    node.fastpath.process.communicate(timeout=15)
+    assert node.fastpath.process.returncode == 0
+
+
+def test_a_speaker_cut_off_from_the_api_lets_go_when_a_peer_claims_its_address(
+    cluster: SpeakerLan,
+) -> None:
+    first = owner(cluster)
+    node = cluster.nodes[first]
+    cluster.cut_management(first)
+    cluster.put_node(first, ready="Unknown")
+    others = [one for one in cluster.nodes.values() if one.name != first]
+    # The successor announces; the old owner hears it, and believes it once 40 s are over.
+    eventually(lambda: any('mode="own"} 2.0' in one.get("metrics")[1] for one in others))
+    released = "lbctl_speaker_released 2.0"
+    eventually(lambda: released in node.get("metrics")[1], within_s=90, what="it lets go")
+    assert owner(cluster) != first
+    cluster.cut_management(first, heal=True)
+    eventually(lambda: "lbctl_speaker_released 0.0" in node.get("metrics")[1], within_s=60)
+    assert owner(cluster) != first
+    cluster.put_node(first)
+    eventually(lambda: owner(cluster) == first, within_s=30, what="it owns them again")
+
+
 def test_a_dead_node_without_status_loses_its_addresses(cluster: SpeakerLan) -> None:
     first = owner(cluster)
     cluster.nodes[first].kill(signal.SIGKILL)

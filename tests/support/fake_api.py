@@ -100,6 +100,7 @@ class FakeApi:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
+        self.faults.close()
         await self._runner.cleanup()
 
     def credentials(self, **changes: Any) -> Credentials:

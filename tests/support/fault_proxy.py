@@ -99,6 +99,7 @@ class FaultProxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
         assert self._client is not None
+        self.faults.close()
         await self._runner.cleanup()
         await self._client.close()
 

@@ -104,6 +104,12 @@ class FaultSchedule:
         self.struck: dict[FaultKind, int] = {}
         self._armed: list[Fault] = []
         self.changed = asyncio.Event()
+        self.closing = False
+
+    def close(self) -> None:
+        """End every stream: the server stops."""
+        self.closing = True
+        self._wake()
 
     def arm(
         self,
@@ -255,7 +261,7 @@ async def relay(
                 )
             finally:
                 changed.cancel()
-            if _left(request):
+            if _left(request) or faults.closing:
                 break
             if not reading.done():
                 continue

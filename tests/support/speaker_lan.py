@@ -7,7 +7,6 @@ cut on the LAN does not cut the node from the API server, as with a rack's manag
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -34,16 +33,19 @@ class ApiThread:
 
     def __init__(self, host: Host, address: str) -> None:
         self.api = FakeApi(host=address)
-        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         started = threading.Event()
+
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            async with self.api:
+                started.set()
+                await self._stop.wait()
 
         def live() -> None:
             with inside(host.namespace):
-                self._loop.run_until_complete(self.api.__aenter__())
-                started.set()
-                self._loop.run_forever()
-                self._loop.run_until_complete(self.api.__aexit__())
-                self._loop.close()
+                asyncio.run(serve())
 
         self._thread = threading.Thread(target=live, daemon=True)
         self._thread.start()
@@ -55,11 +57,13 @@ class ApiThread:
         async def ask() -> T:
             return question(self.api)
 
+        assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(10)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        if self._thread.is_alive() and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(10)
 
 
 class SpeakerNode:
@@ -84,17 +88,17 @@ class SpeakerNode:
         self.fastpath = FastPathProcess(self.host.namespace, self._socket)
 
     def start_speaker(self) -> None:
-        log = (self._directory / f"{self.name}.log").open("ab")
-        self.speaker = subprocess.Popen(
-            [
-                *("ip", "netns", "exec", self.host.namespace, sys.executable, "-m", "speaker.main"),
-                *("--node-name", self.name, "--namespace", NAMESPACE),
-                *("--fastpath-socket", str(self._socket), "--kubeconfig", str(self._kubeconfig)),
-                *("--listen", "127.0.0.1:7484"),
-            ],
-            stderr=log,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        with (self._directory / f"{self.name}.log").open("ab") as log:
+            self.speaker = subprocess.Popen(
+                [
+                    *("ip", "netns", "exec", self.host.namespace),
+                    *(sys.executable, "-m", "speaker.main"),
+                    *("--node-name", self.name, "--namespace", NAMESPACE),
+                    *("--fastpath-socket", str(self._socket)),
+                    *("--kubeconfig", str(self._kubeconfig), "--listen", "127.0.0.1:7484"),
+                ],
+                stderr=log,
+            )
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Signal both processes and wait for their end."""
@@ -159,6 +163,11 @@ class SpeakerLan:
             node.kill()
         self.api.close()
         self.lan.close()
+
+    def cut_management(self, name: str, *, heal: bool = False) -> None:
+        """Cut a node from the API server, or connect it again; its LAN stays as it is."""
+        port = f"m-{self.nodes[name].host.number}"
+        run("ip", "-n", self.lan.switch, "link", "set", port, "up" if heal else "down")
 
     # The cluster's objects, written as somebody else would.
 

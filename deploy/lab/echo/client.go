@@ -251,9 +251,9 @@ func curl(ctx context.Context, s streams, args []string) int {
 	return r.do(ctx, s, "curl")
 }
 
-func orNothing(err error, urls []string) error {
+func orNothing(err error, rest []string) error {
 	if err == nil {
-		err = fmt.Errorf("%d URLs", len(urls))
+		err = fmt.Errorf("%d arguments", len(rest))
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -84,13 +83,6 @@ func commandNames() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, " ")
-}
-
-// flags returns a parser whose complaint says what this stand-in command can do.
-func (s streams) flags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	return f
 }
 
 // refuse explains an option the stand-in does not have.
@@ -220,30 +212,61 @@ func seq(_ context.Context, s streams, args []string) int {
 }
 
 func grep(_ context.Context, s streams, args []string) int {
-	f := s.flags("grep")
-	quiet, invert, ignore := f.Bool("q", false, ""), f.Bool("v", false, ""), f.Bool("i", false, "")
-	f.Bool("E", true, "")
-	if err := f.Parse(args); err != nil || f.NArg() == 0 {
-		return s.refuse("grep", fmt.Errorf("say grep [-q] [-v] [-i] PATTERN [FILE]"))
+	var quiet, invert, ignore, only, count bool
+	rest, err := options(args, func(name string, _ func() string) error {
+		switch name {
+		case "-q":
+			quiet = true
+		case "-v":
+			invert = true
+		case "-i":
+			ignore = true
+		case "-o":
+			only = true
+		case "-c":
+			count = true
+		case "-E":
+		default:
+			return fmt.Errorf("unknown option %s", name)
+		}
+		return nil
+	})
+	if err != nil || len(rest) == 0 {
+		return s.refuse("grep", fmt.Errorf("%w; say grep [-qviocE] PATTERN [FILE]", orNothing(err, rest)))
 	}
-	pattern := f.Arg(0)
-	if *ignore {
+	pattern := rest[0]
+	if ignore {
 		pattern = "(?i)" + pattern
 	}
 	expression, err := regexp.Compile(pattern)
 	if err != nil {
 		return s.refuse("grep", err)
 	}
-	code := 1
-	bad := s.each("grep", f.Args()[1:], func(in io.Reader) {
+	found := 0
+	bad := s.each("grep", rest[1:], func(in io.Reader) {
 		for lines := bufio.NewScanner(in); lines.Scan(); {
-			if expression.MatchString(lines.Text()) != *invert {
-				code = 0
-				if !*quiet {
-					fmt.Fprintln(s.out, lines.Text())
-				}
+			line := lines.Text()
+			if expression.MatchString(line) == invert {
+				continue
+			}
+			found++
+			switch {
+			case quiet || count:
+			case only:
+				fmt.Fprintln(s.out, strings.Join(expression.FindAllString(line, -1), "\n"))
+			default:
+				fmt.Fprintln(s.out, line)
 			}
 		}
 	})
-	return max(code, bad*2)
+	if count {
+		fmt.Fprintln(s.out, found)
+	}
+	switch {
+	case bad != 0:
+		return 2
+	case found == 0:
+		return 1
+	}
+	return 0
 }

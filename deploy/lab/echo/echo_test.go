@@ -194,6 +194,7 @@ func TestTheShellRunsWhatTutorialsAsk(t *testing.T) {
 		{"i=0; while [ $i -lt 2 ]; do i=$((i+1)); done; echo $i", "2\n", 0},
 		{"set -e; false; echo no", "", 1},
 		{"echo $GREETING $(seq 2 3)", "hello 2 3\n", 0},
+		{"echo '\"client\":\"x\"' | grep -io 'CLIENT' && printf 'a\\nb\\n' | grep -c .", "client\n2\n", 0},
 		{"exit 7", "", 7},
 		{"no-such-program", "", 127},
 		{fmt.Sprintf("wget -qO- http://127.0.0.1:%d/healthz", tcp), "ok\n", 0},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from lbctl.kube.crds.conditions import INT64_MAX
 from lbctl.kube.crds.reading import LABEL_VALUE_MAX, LABEL_VALUE_PATTERN
 from lbctl.kube.crds.table import (
     Boolean,
@@ -90,7 +91,9 @@ def render(declared: Type) -> dict[str, Any]:
                 "type": "integer",
                 "format": "int64" if declared.wide else "int32",
                 "minimum": declared.minimum,
-                "maximum": declared.maximum,
+                # The API server keeps bounds as floats: 2^63 - 1 becomes 2^63, which fits no
+                # int64, and Kubernetes 1.36 then refuses every object. The format says it anyway.
+                **({"maximum": declared.maximum} if declared.maximum < INT64_MAX else {}),
             }
         case Boolean():
             return {"type": "boolean"}

@@ -18,6 +18,7 @@ from lbctl.model.node import Link, SpeakerReport
 
 INT32_MAX = 2_147_483_647
 LINKS_MAX = 4_096
+FAULT_MAX = 4_096
 SUBNETS_MAX = 16_384
 """Wide bounds on purpose: a node with many addresses must still be able to report."""
 
@@ -97,7 +98,7 @@ KIND = Kind(
                             ),
                             Field(
                                 name="message",
-                                type=Text(max_length=4_096),
+                                type=Text(max_length=FAULT_MAX),
                                 required=True,
                                 description="Why nothing can be announced on it.",
                             ),
@@ -205,5 +206,7 @@ def render_speaker_status(report: SpeakerReport) -> dict[str, Any]:
             }
             for link in report.links
         ],
-        "faults": [{"link": name, "message": message} for name, message in report.faults],
+        "faults": [
+            {"link": name, "message": message[:FAULT_MAX]} for name, message in report.faults
+        ],
     }

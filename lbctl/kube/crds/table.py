@@ -51,8 +51,8 @@ class Text:
 class Integer:
     """Hold a whole number.
 
-    `wide` asks for int64: Kubernetes 1.36 refuses every object whose maximum does not fit its
-    format.
+    `wide` asks for the format int64: Kubernetes 1.36 refuses every object of a kind in which a
+    maximum does not fit its format.
     """
 
     minimum: int

@@ -43,7 +43,6 @@ _UNUSED = frozenset(
         "venv",
         "site-packages",
         "dist-packages",
-        "sqlite3",
         "curses",
         "dbm",
     ]

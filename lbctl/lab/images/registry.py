@@ -44,10 +44,15 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the registry says to one request."""
+    """What the registry says to one request.
+
+    `phrase` replaces the words after the status code: of a refused HEAD it is the only
+    part that a client sees, and containerd repeats it in the pod's Event.
+    """
 
     status: HTTPStatus
     body: bytes
+    phrase: str | None = None
     media_type: str = "application/json"
     digest: str = ""
 
@@ -98,13 +103,13 @@ def answer(content: Content, target: str) -> Answer:
     origin = parse_qs(url.query).get("ns", [""])[0]
     if origin == "localhost":
         return _refusal(
-            "MANIFEST_UNKNOWN",
+            "DENIED",
             f"localhost/{match['name']}:{reference} was not imported on this node: "
-            "`lbctl lab install` packs and imports it",
+            "`lbctl lab up` packs and imports it",
         )
     if ":" in reference and reference != content.manifest:
         return _refusal(
-            "MANIFEST_UNKNOWN",
+            "DENIED",
             f"{match['name']}@{reference} is pinned by digest and cannot be stood in for: "
             "use a tag, or `lbctl lab up --images pull`",
         )
@@ -117,8 +122,14 @@ def answer(content: Content, target: str) -> Answer:
 
 
 def _refusal(code: str, message: str) -> Answer:
+    # 403 rather than 404: containerd turns 404 into a bare "not found".
+    refused = code == "DENIED"
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-    return Answer(status=HTTPStatus.NOT_FOUND, body=body)
+    return Answer(
+        status=HTTPStatus.FORBIDDEN if refused else HTTPStatus.NOT_FOUND,
+        body=body,
+        phrase=message if refused else None,
+    )
 
 
 class Server(ThreadingHTTPServer):
@@ -151,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted and status is HTTPStatus.OK and int(wanted[1]) < len(body):
             status, first = HTTPStatus.PARTIAL_CONTENT, int(wanted[1])
             last = min(last, int(wanted[2] or last))
-        self.send_response(status)
+        self.send_response(status, said.phrase)
         self.send_header("Content-Type", said.media_type)
         self.send_header("Content-Length", str(last - first + 1))
         self.send_header("Docker-Distribution-Api-Version", "registry/2.0")

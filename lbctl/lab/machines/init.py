@@ -1,6 +1,6 @@
 """The first process of a machine: from a plan in a file to a running machine.
 
-`python -m lbctl.lab.machines.init PLAN CONTROL_FD LOCK_FD [LISTENER_FD]`
+`python -m lbctl.lab.machines.init PLAN CONTROL_FD LOCK_FD [HANDLE_FD]`
 
 It is started on the host, enters the machine's control groups and its network namespace, makes
 the other namespaces, and forks: the child is PID 1 of the machine, builds what the machine sees
@@ -41,9 +41,9 @@ _SHOWN_SYSCTLS = {
 
 def main(arguments: list[str]) -> int:
     plan = from_json(Path(arguments[0]).read_text(encoding="utf-8"))
-    control_fd, lock_fd, *listeners = map(int, arguments[1:])
+    control_fd, lock_fd, *handles = map(int, arguments[1:])
     # Nothing that the machine starts may inherit these.
-    for descriptor in (control_fd, lock_fd, *listeners):
+    for descriptor in (control_fd, lock_fd, *handles):
         os.set_inheritable(descriptor, False)
     for _, group in plan.cgroups:
         cgroups.enter(Path(group))
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     Supervisor(
         plan.programs,
         control=socket.socket(fileno=control_fd),
-        listener=listeners[0] if listeners else None,
+        handle=handles[0] if handles else None,
         logs=Path("/var/log"),
     ).run()
     return 1
@@ -81,7 +81,7 @@ def _environment(plan: MachinePlan) -> dict[str, str]:
     return {
         "PATH": f"{plan.path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(_RUN),
-        "TMPDIR": f"{_RUN}/tmp",
+        "TMPDIR": f"{_RUN}/scratch",
         "LANG": "C.UTF-8",
     }
 
@@ -103,7 +103,7 @@ def _furnish(plan: MachinePlan) -> None:
     kernel.mount("proc", Path("/proc"))
     kernel.mount("sysfs", Path("/sys"))
     _mount_cgroups(plan)
-    for part in ("upper", "work", "cover", "tmp"):
+    for part in ("upper", "work", "cover", "scratch"):
         (_RUN / part).mkdir(parents=True)
     Path("/run/lock").mkdir()
     overlay = f"lowerdir=/var/lib,upperdir={_RUN}/upper,workdir={_RUN}/work"
@@ -151,8 +151,7 @@ def _replace_files(plan: MachinePlan, own: Path) -> None:
     _cover(Path("/proc/sys/kernel/random/boot_id"), _uuid())
     _cover(Path("/etc/machine-id"), (own / "machine-id").read_text(encoding="utf-8"))
     _cover(Path("/etc/hosts"), plan.hosts)
-    # There is no resolver; the host's would name one that no machine reaches.
-    _cover(Path("/etc/resolv.conf"), "")
+    _cover(Path("/etc/resolv.conf"), plan.resolver)
 
 
 def _cover(target: Path, text: str) -> None:

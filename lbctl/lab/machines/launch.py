@@ -28,15 +28,15 @@ class MachineError(RuntimeError):
 
 
 def start(
-    record: Record, plans: Iterable[MachinePlan], *, lock: int, listeners: Mapping[str, int]
+    record: Record, plans: Iterable[MachinePlan], *, lock: int, handles: Mapping[str, int]
 ) -> None:
     """Start machines, all at once. Their networks exist; their control groups are made here.
 
-    `listeners` gives a machine a listening socket of the host. Raises MachineError with the last
+    `handles` gives a machine something of the host: a listening socket, a namespace. Raises MachineError with the last
     lines of the log of a machine that did not come up.
     """
     plans = tuple(plans)
-    starting = {plan.name: _launch(record, plan, lock, listeners.get(plan.name)) for plan in plans}
+    starting = {plan.name: _launch(record, plan, lock, handles.get(plan.name)) for plan in plans}
     failed = [name for name, process in starting.items() if process.wait() != 0]
     for name in failed:
         raise MachineError(f"{name} did not start: {_last_words(record, name)}")
@@ -45,7 +45,7 @@ def start(
 
 
 def _launch(
-    record: Record, plan: MachinePlan, lock: int, listener: int | None
+    record: Record, plan: MachinePlan, lock: int, handle: int | None
 ) -> "subprocess.Popen[bytes]":
     directory = Path(plan.directory)
     (directory / "log").mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def _launch(
     (directory / "plan.json").write_text(to_json(plan), encoding="utf-8")
     for hierarchy, group in zip(record.hierarchies, record.groups(plan.name), strict=True):
         cgroups.make(hierarchy, group.name)
-    given = [] if listener is None else [listener]
+    given = [] if handle is None else [handle]
     with _control_socket(directory) as control, (directory / "console").open("ab") as console:
         passed = [control.fileno(), lock, *given]
         return subprocess.Popen(

@@ -18,8 +18,8 @@ class Program:
     `after` are conditions that must hold before it starts: `tcp:HOST:PORT` or `unix:PATH`
     accept a connection, `done:NAME` the program of that name has succeeded. `once` programs
     are repeated only until they succeed. `held` ones wait until somebody lets them go.
-    `gets_listener` programs find the listening socket that the machine was given as
-    descriptor 3.
+    `gets_handle` programs find what the machine was given of the host (a listening socket, a
+    namespace) as descriptor 3.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Program:
     after: tuple[str, ...] = ()
     once: bool = False
     held: bool = False
-    gets_listener: bool = False
+    gets_handle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class MachinePlan:
     `directory` is the machine's own on the host; `disks` are directories of /var/lib that live
     under its `disk/`; `files` are written under /run/lbctl, path to text; `cgroups` are pairs of
     mount option and the group's directory on the host; `path` is searched for programs before
-    the host's own PATH.
+    the host's own PATH; `hosts` and `resolver` are the texts of /etc/hosts and /etc/resolv.conf.
     """
 
     name: str
@@ -46,6 +46,7 @@ class MachinePlan:
     cgroups: tuple[tuple[str, str], ...]
     path: str
     hosts: str
+    resolver: str = ""
     disks: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     programs: tuple[Program, ...] = ()

@@ -24,7 +24,7 @@ from lbctl.lab.machines.plan import Program
 
 RESTART_S = 1.0
 _CONDITION_POLL_S = 0.03
-_LISTENER_FD = 3
+_HANDLE_FD = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,12 +55,12 @@ class Supervisor:
         programs: tuple[Program, ...],
         *,
         control: socket.socket,
-        listener: int | None,
+        handle: int | None,
         logs: Path,
     ) -> None:
         self._entries = {p.name: _Entry(program=p, held=p.held) for p in programs}
         self._control = control
-        self._listener = listener
+        self._handle = handle
         self._logs = logs
         self._selector = selectors.DefaultSelector()
 
@@ -114,8 +114,8 @@ class Supervisor:
             (os.POSIX_SPAWN_DUP2, log, 1),
             (os.POSIX_SPAWN_DUP2, log, 2),
         ]
-        if program.gets_listener and self._listener is not None:
-            actions.append((os.POSIX_SPAWN_DUP2, self._listener, _LISTENER_FD))
+        if program.gets_handle and self._handle is not None:
+            actions.append((os.POSIX_SPAWN_DUP2, self._handle, _HANDLE_FD))
         entry.starts += 1
         try:
             entry.pid = os.posix_spawnp(
@@ -156,10 +156,13 @@ class Supervisor:
             try:
                 line = connection.makefile("rb").readline()
                 connection.sendall(json.dumps(self._obey(json.loads(line))).encode() + b"\n")
-            except (OSError, ValueError):
+            except (OSError, ValueError, TypeError):
                 return
 
-    def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _obey(self, request: object) -> dict[str, Any]:
+        """Do what was asked. Raises ValueError or TypeError for a signal that is no number."""
+        if not isinstance(request, dict):
+            return {"error": "a request is a JSON object"}
         verb = request.get("verb")
         if verb == "status":
             return {"programs": [_report(entry) for entry in self._entries.values()]}

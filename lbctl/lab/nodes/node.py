@@ -26,7 +26,7 @@ _ETC = "/run/lbctl"
 
 
 def programs(
-    node: str, *, pki: Path, archives: tuple[Path, ...], held: bool
+    spec: LabSpec, node: str, *, pki: Path, archives: tuple[Path, ...], held: bool
 ) -> tuple[Program, ...]:
     """Return what runs on a node.
 
@@ -44,7 +44,10 @@ def programs(
         for archive in archives
     )  # fmt: skip
     return (
-        Program(name="containerd", argv=("containerd", "--config", f"{_ETC}/containerd.toml")),
+        Program(
+            name="containerd",
+            argv=(*_way_out(spec), "containerd", "--config", f"{_ETC}/containerd.toml"),
+        ),
         *imports,
         Program(
             name="kubelet",
@@ -64,6 +67,14 @@ def programs(
             held=held,
         ),
     )
+
+
+def _way_out(spec: LabSpec) -> tuple[str, ...]:
+    """Return the words before containerd's command by which it reaches real registries, if any."""
+    if spec.images is ImageMode.ECHO:
+        return ()
+    proxy = f"http://{at.ipv4(at.LAN).ip}:{at.EGRESS_PORT}"
+    return ("env", f"HTTPS_PROXY={proxy}", f"HTTP_PROXY={proxy}")
 
 
 def files(

@@ -31,7 +31,7 @@ def programs(spec: LabSpec, pki: Path) -> tuple[Program, ...]:
         Program(
             name="forwarder",
             argv=(sys.executable, "-m", "lbctl.lab.plane.forwarder", *_API.split(":")),
-            gets_listener=True,
+            gets_handle=True,
         ),
         Program(
             name="etcd",

@@ -17,7 +17,7 @@ _LISTENER_FD = 3
 _CHUNK = 1 << 16
 
 
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     """Carry one direction until its end, then pass the end on."""
     with contextlib.suppress(ConnectionError):
         while chunk := await source.read(_CHUNK):
@@ -35,7 +35,7 @@ async def _serve(host: str, port: int) -> None:
             writer.close()
             return
         try:
-            await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
+            await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
         finally:
             for end in (writer, far_writer):
                 end.close()

@@ -34,6 +34,12 @@ _ROUTER = (
     "net/ipv4/conf/all/send_redirects=0",
     "net/ipv4/conf/default/send_redirects=0",
 )
+# The bridge is a switch: frames between other machines are none of the gateway's business.
+_SWITCH = (
+    "net/bridge/bridge-nf-call-iptables=0",
+    "net/bridge/bridge-nf-call-ip6tables=0",
+    "net/bridge/bridge-nf-call-arptables=0",
+)
 
 
 class WiringError(RuntimeError):
@@ -147,6 +153,8 @@ def _routes(spec: LabSpec, machine: str) -> list[str]:
 
 
 def _sysctls(machine: str) -> tuple[str, ...]:
+    if machine == at.LAN:
+        return _ALL + _ROUTER + _SWITCH
     return _ALL if machine in {at.CLIENT, at.CONTROL_PLANE} else _ALL + _ROUTER
 
 

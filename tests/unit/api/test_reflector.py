@@ -412,13 +412,30 @@ def test_an_outage_leaves_the_last_known_state_in_place() -> None:
 
 
 def test_a_watch_that_only_ever_fails_leads_to_a_new_list() -> None:
-    """After a restore of etcd our position lies in the future: 504 for ever."""
+    """The position itself may be what the server cannot serve."""
 
     async def case() -> None:
         async with watched("a") as w:
             await watching(w)
             w.api.faults.arm(FaultKind.ERROR_504_IN_STREAM, times=4)
             await eventually(lambda: w.reflector.counters.lists == 2)
+
+    run(case())
+
+
+def test_watches_that_only_ever_stay_silent_lead_to_a_new_list() -> None:
+    """After a restore of etcd our position lies in the future, and nothing ever comes."""
+
+    async def case() -> None:
+        pace = Pace(page=3, inactivity_s=0.1, useful_watch_s=0.05, backoff=QUICK.backoff)
+        async with watched("a", pace=pace) as w:
+            await watching(w)
+            w.reflector._position = "999999999"
+            w.api.faults.arm(FaultKind.DROPPED_WATCH)
+            await eventually(lambda: FaultKind.DROPPED_WATCH in w.api.faults.struck)
+            w.api.put("services", service("b"))
+            await w.agrees()
+            assert w.reflector.counters.lists >= 2
 
     run(case())
 

@@ -10,6 +10,7 @@ from lbctl.model.names import LinkName
 from speaker.fast.announce import Announcer
 from speaker.fast.conductor import (
     Conductor,
+    HandOver,
     LinkLost,
     LinkReady,
     Rewire,
@@ -96,6 +97,7 @@ def test_a_command_announces_what_it_claims_anew(conductor, command, announced):
         pytest.param(delta(entry(V4, number=2, mode=Mode.YIELD)), id="yield"),
         pytest.param(delta(entry(V4, number=2, announce=False)), id="silent"),
         pytest.param(LinkLost(link=ETH0), id="link-lost"),
+        pytest.param(HandOver(), id="hand-over"),
     ],
 )
 def test_announcing_stops(conductor, command):

@@ -173,3 +173,14 @@ def test_forged_hardware_addresses_cannot_grow_the_memory():
     reported = sum(len(table.heard(0.0, claim(mac))) for mac in macs)
     assert reported == HEARD_CAP
     assert table.heard(HEARD_INTERVAL_S, claim(macs[-1]))
+
+
+def test_handing_over_yields_what_is_owned_and_ends_by_itself():
+    table = table_of(entry(ADDRESS), entry("192.0.2.11", mode=Mode.YIELD))
+    change = table.hand_over(0.5)
+    assert [str(after.entry.address) for _, after in change.changed] == [ADDRESS]
+    assert table.may_answer(1.4, ETH0, PACKED) is YES
+    table.expire(1.0)
+    assert table.answering
+    table.expire(1.5)
+    assert not table.answering

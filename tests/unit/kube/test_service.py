@@ -95,7 +95,9 @@ def test_the_oldest_spelling_is_no_mark() -> None:
     assert read({"metallb.universe.tf/ip-allocated-from-pool": "p"}).mark == ""
     assert read({"metallb.io/ip-allocated-from-pool": "p"}).mark == "p"
     assert (
-        read({"metallb.io/ip-allocated-from-pool": "p", "lbctl.io/ip-allocated-from-pool": "q"}).mark
+        read(
+            {"metallb.io/ip-allocated-from-pool": "p", "lbctl.io/ip-allocated-from-pool": "q"}
+        ).mark
         == "q"
     )
 

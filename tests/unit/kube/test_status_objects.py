@@ -98,9 +98,7 @@ def test_the_controllers_state_names_every_problem_and_is_written_once() -> None
     assert (condition["type"], condition["status"]) == ("poolReconcilerValid", "False")
     assert condition["reason"] == "ConfigurationError"
     found = parse_configuration_state({"metadata": {"name": "c"}, "status": dict(first.status)})
-    again = controller_state(
-        own_groups(), "lb", problems=PROBLEMS, found=found, now_rfc3339=LATER
-    )
+    again = controller_state(own_groups(), "lb", problems=PROBLEMS, found=found, now_rfc3339=LATER)
     assert again is None
     good = controller_state(own_groups(), "lb", problems=(), found=found, now_rfc3339=LATER)
     assert good is not None

@@ -73,8 +73,7 @@ def packed(tmp_path_factory) -> checkout.Image:
         patch.setenv("LBCTL_CACHE", str(tmp_path_factory.mktemp("cache")))
         first = checkout.pack(lambda _: None)
         lines: list[str] = []
-        again = checkout.pack(lines.append)
-    assert again == first
+        checkout.pack(lines.append)
     assert len(lines) == 1, "the second time both lower layers come from the cache"
     return first
 

@@ -81,12 +81,29 @@ def test_a_broken_off_blob_is_resumed_where_it_ended(port, archive):
     [
         (f"/v2/library/nginx/manifests/sha256:{'0' * 64}?ns=docker.io", "pinned by digest"),
         ("/v2/lbctl/manifests/0.1?ns=localhost", "was not imported"),
+    ],
+)
+def test_what_cannot_be_stood_in_for_is_refused_in_words_that_reach_the_event(port, path, words):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("HEAD", path)
+    response = connection.getresponse()
+    connection.close()
+    assert response.status == HTTPStatus.FORBIDDEN
+    assert words in response.reason
+    status, _, body = ask(port, "GET", path)
+    assert status == HTTPStatus.FORBIDDEN
+    assert words in json.loads(body)["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
         (f"/v2/a/blobs/sha256:{'0' * 64}", "no blob"),
         ("/v2/_catalog", "only serves pulls"),
         ("/", "only serves pulls"),
     ],
 )
-def test_what_cannot_be_stood_in_for_is_refused_in_words(port, path, words):
+def test_what_is_not_there_is_not_found(port, path, words):
     status, _, body = ask(port, "GET", path)
     assert status == HTTPStatus.NOT_FOUND
     assert words in json.loads(body)["errors"][0]["message"]

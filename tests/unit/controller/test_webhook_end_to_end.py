@@ -1,0 +1,156 @@
+"""The webhook in the whole controller: same text as the condition, and its death harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+
+from lbctl.controller.operator import Operator
+from tests.support.controlling import (
+    NAMESPACE,
+    accepted,
+    all_served,
+    condition,
+    controller,
+    counters,
+    put_pool,
+    put_service,
+    shown,
+)
+from tests.support.discovery import DiscoverableApi
+from tests.support.loop import eventually, run
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def webhook_configuration(api: DiscoverableApi) -> None:
+    client = {
+        "service": {"namespace": NAMESPACE, "name": "lbctl-webhook", "path": "/ipaddresspools"}
+    }
+    api.put(
+        "validatingwebhookconfigurations",
+        {
+            "metadata": {"name": f"{NAMESPACE}-lbctl"},
+            "webhooks": [{"name": "ipaddresspools.lbctl.io", "clientConfig": client}],
+        },
+    )
+
+
+def bundle(api: DiscoverableApi) -> str:
+    body = api.get("validatingwebhookconfigurations", f"{NAMESPACE}-lbctl")
+    assert body is not None
+    return str(body["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+
+async def ask(
+    api: DiscoverableApi, port: int, body: dict[str, Any], old: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Ask until answered, with the trust and the path that the API server would use."""
+    review = {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "resource": {"group": "lbctl.io", "version": "v1beta1", "resource": "ipaddresspools"},
+            "operation": "CREATE" if old is None else "UPDATE",
+            "userInfo": {},
+            "object": body,
+            "oldObject": old,
+        },
+    }
+    await eventually(lambda: bundle(api), "a caBundle")
+    context = ssl.create_default_context(cadata=base64.b64decode(bundle(api)).decode())
+    async with aiohttp.ClientSession() as client, asyncio.timeout(20):
+        while True:
+            try:
+                async with client.post(
+                    f"https://127.0.0.1:{port}/ipaddresspools",
+                    data=json.dumps(review), ssl=context,
+                    server_hostname=f"lbctl-webhook.{NAMESPACE}.svc",
+                ) as answer:  # fmt: skip
+                    if answer.status == 200:
+                        return dict((await answer.json())["response"])
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.02)
+
+
+def pool(name: str, *addresses: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "lbctl.io/v1beta1",
+        "kind": "IPAddressPool",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"addresses": list(addresses)},
+    }
+
+
+def test_an_overlapping_pool_is_refused_with_the_text_of_the_condition():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            webhook_configuration(api)
+            put_pool(api, "old", "192.0.2.0/24", "2001:db8::/64")
+            port = free_port()
+            async with controller(api, "--webhook-port", str(port)):
+                await eventually(lambda: accepted(api, "old") == "Accepted", "the old pool")
+                young = pool("young", "198.51.100.0/24", "192.0.2.128/25")
+                refused = await ask(api, port, young)
+                assert refused["allowed"] is False
+                put_pool(api, "young", "198.51.100.0/24", "192.0.2.128/25", created=9)
+                await eventually(lambda: accepted(api, "young") == "Overlaps", "the condition")
+                shown_text = condition(api, "ipaddresspools", "young", "Accepted")["message"]
+                assert refused["status"]["message"] == shown_text
+                assert "192.0.2.128-192.0.2.255" in shown_text
+
+                fine = await ask(api, port, pool("fine", "203.0.113.0/24"))
+                assert fine["allowed"] is True
+                grown = pool("old", "192.0.2.0/24", "203.0.113.0/24")
+                assert (await ask(api, port, grown, pool("old", "192.0.2.0/24")))["allowed"] is True
+                labelled = young | {"metadata": young["metadata"] | {"labels": {"a": "b"}}}
+                assert (await ask(api, port, labelled, young))["allowed"] is True
+
+    run(case())
+
+
+def test_kopf_killed_again_and_again_disturbs_no_allocation_and_admission_returns():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            webhook_configuration(api)
+            put_pool(api, "main", "192.0.2.0/24")
+            port = free_port()
+            async with controller(api, "--webhook-port", str(port)) as parts:
+                operator = parts.operator
+                assert operator is not None
+                for life in range(1, 4):
+                    fine = await ask(api, port, pool("fine", "203.0.113.0/24"))
+                    assert fine["allowed"] is True
+                    assert operator.lives == life
+                    kill(operator)
+                    put_service(api, f"shop-{life}", created=life)
+                    await all_served(api, [f"shop-{life}"])
+                await eventually(lambda: counters(api, "main")[0] == 3, "counters")
+                assert {*shown(api, "shop-1"), *shown(api, "shop-3")} == {"192.0.2.0", "192.0.2.2"}
+                assert list(parts.not_ready()) == []
+                assert (await ask(api, port, pool("bad", "192.0.2.9/32")))["allowed"] is False
+
+    run(case())
+
+
+def kill(operator: Operator) -> None:
+    loop = operator.loop
+    assert loop is not None
+
+    def strike() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    loop.call_soon_threadsafe(strike)

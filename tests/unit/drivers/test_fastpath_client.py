@@ -1,0 +1,187 @@
+"""lb-speaker's end of the control socket, against a server that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from lbctl.model.names import Incarnation, LinkName, NodeName
+from speaker.agent.table import Commanded
+from speaker.drivers.node.fastpath import FastpathClient
+from speaker.wire.control import (
+    Applied,
+    Counters,
+    Decoder,
+    Delta,
+    Entry,
+    Epoch,
+    Heard,
+    Hello,
+    LinkFault,
+    LinkOk,
+    Removal,
+    StaleEpoch,
+    Table,
+    Version,
+    YieldCause,
+    Yielded,
+    encode,
+)
+from speaker.wire.ethernet import Mac
+from tests.support.loop import eventually
+
+V4 = ip_address("192.0.2.10")
+ENTRY = Entry(address=V4, links=(LinkName("eth0"),), epoch=Epoch(generation=0, number=3))
+FULL = Commanded(entries={V4: ENTRY}, links=(LinkName("eth0"),))
+
+
+class Played:
+    """The fast path's end: what it received, and a way to answer and to hang up."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[object] = asyncio.Queue()
+        self.writer: asyncio.StreamWriter | None = None
+        self.hello = Hello(incarnation=Incarnation("f1"))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        writer.write(encode(self.hello))
+        decoder = Decoder()
+        while data := await reader.read(1 << 16):
+            for message in decoder.feed(data):
+                self.received.put_nowait(message)
+        writer.close()
+
+    async def next(self) -> object:
+        return await asyncio.wait_for(self.received.get(), 10)
+
+    def say(self, *messages) -> None:
+        assert self.writer is not None
+        self.writer.write(b"".join(encode(message) for message in messages))
+
+
+class Noted:
+    def __init__(self, path: Path) -> None:
+        self.heard: list[Heard] = []
+        self.yielded: list[object] = []
+        self.stale: list[int] = []
+        self.changed = asyncio.Event()
+        self.client = FastpathClient(
+            path,
+            hello=Hello(node=NodeName("n1"), incarnation=Incarnation("s1")),
+            clock=asyncio.get_running_loop().time,
+            on_change=self.changed.set,
+            on_heard=self.heard.append,
+            on_yielded=self.yielded.append,
+            on_stale=self.stale.append,
+        )
+
+
+@asynccontextmanager
+async def conversation(path: Path, played: Played):
+    server = await asyncio.start_unix_server(played.serve, str(path))
+    noted = Noted(path)
+    task = asyncio.create_task(noted.client.run())
+    try:
+        yield noted
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.close()
+        await server.wait_closed()
+
+
+def test_the_whole_table_goes_first_and_then_only_differences(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            noted.client.command(FULL)
+            assert isinstance(await played.next(), Hello)
+            assert await played.next() == Table(
+                revision=1, entries=(ENTRY,), links=(LinkName("eth0"),), peers=()
+            )
+            noted.client.command(FULL)
+            noted.client.command(Commanded(links=(LinkName("eth0"),)))
+            assert await played.next() == Delta(
+                revision=2, remove=(Removal(address=V4, epoch=ENTRY.epoch),)
+            )
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_said_before_the_first_plan(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            assert isinstance(await played.next(), Hello)
+            await eventually(lambda: noted.client.state.connected)
+            assert played.received.empty()
+
+    asyncio.run(scenario())
+
+
+def test_a_new_connection_gets_the_whole_table_again(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            noted.client.command(FULL)
+            for _ in range(2):
+                assert isinstance(await played.next(), Hello)
+                assert isinstance(await played.next(), Table)
+                await eventually(lambda: noted.client.state.connected)
+                played.writer.close()
+                await eventually(lambda: not noted.client.state.connected)
+            assert "no connection" in noted.client.problem
+
+    asyncio.run(scenario())
+
+
+def test_reports_reach_their_callbacks_and_faults_come_and_go(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            await played.next()
+            eth0, mac = LinkName("eth0"), Mac(b"\x02" * 6)
+            peer = Heard(address=V4, link=eth0, mac=mac, peer=True)
+            counters = Counters(totals={"a": 1}, links={eth0: {"b": 2}})
+            known = Epoch(generation=0, number=9)
+            stale = StaleEpoch(address=V4, epoch=ENTRY.epoch, known=known)
+            played.say(
+                Heard(address=V4, link=eth0, mac=mac, peer=False),
+                peer,
+                Yielded(address=V4, cause=YieldCause.DEADLINE),
+                Applied(revision=1, refused=(stale,)),
+                LinkFault(link=eth0, message="no"),
+                LinkFault(link=eth0, message="no IPv6", family=6),
+                LinkOk(link=eth0),
+                counters,
+            )
+            await eventually(lambda: noted.client.counters == counters)
+            assert (noted.heard, noted.yielded, noted.stale) == ([peer], [V4], [9])
+            assert noted.client.state.faults == {(eth0, 6): "no IPv6"}
+
+    asyncio.run(scenario())
+
+
+def test_another_major_version_is_a_problem_that_names_the_cure(tmp_path):
+    async def scenario():
+        played = Played()
+        played.hello = Hello(incarnation=Incarnation("f"), version=Version(major=9, minor=0))
+        async with conversation(tmp_path / "s", played) as noted:
+            await eventually(lambda: "same major version" in (noted.client.problem or ""))
+            assert not noted.client.state.connected
+
+    asyncio.run(scenario())
+
+
+def test_garbage_closes_the_connection_and_it_is_made_again(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            await eventually(lambda: noted.client.connects == 1)
+            played.writer.write(b"\x00\x00\x00\x04nope")
+            await eventually(lambda: noted.client.connects == 2)
+
+    asyncio.run(scenario())

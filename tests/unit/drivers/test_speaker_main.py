@@ -1,0 +1,103 @@
+"""lb-speaker as a process: bad input, no API server, and what it must not import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lbctl.run.flags import variable_of
+from speaker.main import flag_parser, parse_options
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+users: [{name: u, user: {token: t}}]
+"""
+
+
+def command(tmp_path, *more: str) -> list[str]:
+    kubeconfig = tmp_path / "kubeconfig"
+    if not kubeconfig.exists():
+        kubeconfig.write_text(KUBECONFIG)
+    return [
+        *(sys.executable, "-m", "speaker.main", "--node-name", "n1", "--namespace", "lbctl-system"),
+        *("--fastpath-socket", str(tmp_path / "s"), "--kubeconfig", str(kubeconfig)),
+        *("--listen", "127.0.0.1:0", *more),
+    ]
+
+
+BAD = {
+    "an unknown flag": (["--colour", "red"], "--colour"),
+    "an abbreviated flag": (["--node", "n1"], "--node"),
+    "a port that is none": (["--listen", "127.0.0.1:http"], "not ADDR:PORT"),
+    "another API group": (["--api-group", "example.com"], "use lbctl.io"),
+    "a level that is none": (["--log-level", "loud"], "loud"),
+    "no kubeconfig": (["--kubeconfig", "/nonexistent/file"], "/nonexistent/file"),
+    "no directory for the socket": (["--fastpath-socket", "/nonexistent/s"], "does not exist"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_status_two(tmp_path, flags, says):
+    done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_in_use_is_one_line_and_status_two(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--log-level", "error")
+        run = command(tmp_path, *flags)
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "choose another address or port with --listen" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_flags_may_be_environment_variables(tmp_path):
+    environ = {
+        variable_of("--node-name"): "n7",
+        variable_of("--namespace"): "lbctl-system",
+        variable_of("--fastpath-socket"): str(tmp_path / "s"),
+        variable_of("--load-balancer-class"): "example.com/lan",
+    }
+    options = parse_options([], environ)
+    assert options.node_name == "n7"
+    assert options.load_balancer_class == "example.com/lan"
+    assert "LBCTL_NODE_NAME" in flag_parser({}).format_help()
+
+
+def test_without_an_api_server_it_waits_and_ends_in_good_order(tmp_path):
+    process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True)
+    log = ""
+    assert process.stderr is not None
+    end = time.monotonic() + 20
+    while "no answer to list" not in log and time.monotonic() < end:
+        log += process.stderr.readline()
+    assert "no answer to list" in log
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_it_imports_neither_operator_framework_nor_packet_tools():
+    code = (
+        "import sys, speaker.main;"
+        "print([m for m in ('kopf', 'kubernetes', 'scapy', 'exabgp') if m in sys.modules])"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
