@@ -4,39 +4,20 @@ Talk goes to stderr, data to stdout. `kubectl` and `run` end with the exit code 
 Exit codes otherwise: 1 the lab could not do it, 2 usage, 3 there is no such lab.
 """
 
-import contextlib
 import json
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TypeVar
 
 import click
 
+from lbctl.cli import lab_trouble
+from lbctl.cli.lab_words import PASS_ON, name_option, say, told
 from lbctl.lab import lab as labs
 from lbctl.lab import records
-from lbctl.lab.install import InstallError, install
-from lbctl.lab.records import NoLabError
-from lbctl.lab.spec import ImageMode, LabSpec, SpecError
+from lbctl.lab.install import install
+from lbctl.lab.spec import ImageMode, LabSpec
 from lbctl.lab.status import LabStatus
-
-DEFAULT_NAME = "demo"
-
-_Command = TypeVar("_Command", bound=Callable[..., object])
-_PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-
-
-def name_option(command: _Command) -> _Command:
-    """Give a command the option --name."""
-    return click.option(
-        "--name",
-        default=DEFAULT_NAME,
-        show_default=True,
-        envvar="LBCTL_LAB",
-        help="Which lab; several run at once under different names.",
-    )(command)
 
 
 @click.group(name="lab", context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,7 +52,7 @@ def up(name: str, nodes: int, images: str, node_grace: int, no_install: bool) ->
 
     A lab that is up stays as it is; lbctl in it follows this checkout.
     """
-    with _told():
+    with told():
         spec = LabSpec(
             name=name,
             directory=records.directory(name),
@@ -79,18 +60,18 @@ def up(name: str, nodes: int, images: str, node_grace: int, no_install: bool) ->
             images=ImageMode(images),
             node_grace_s=node_grace,
         )
-        say = _say()
-        labs.up(spec, say)
+        progress = say()
+        labs.up(spec, progress)
         if not no_install:
-            install(name, say)
+            install(name, progress)
 
 
 @lab.command()
 @name_option
 def down(name: str) -> None:
     """Remove a lab without a trace, also one whose `up` was interrupted."""
-    with _told():
-        labs.down(name, _say())
+    with told():
+        labs.down(name, say())
 
 
 @lab.command()
@@ -100,7 +81,7 @@ def down(name: str) -> None:
 )
 def status(name: str | None, output: str) -> None:
     """Show machines, their programs and cables."""
-    with _told():
+    with told():
         found = [labs.status(each) for each in ([name] if name else records.names())]
     if output == "json":
         click.echo(json.dumps([asdict(each) for each in found], indent=1, default=str))
@@ -111,22 +92,22 @@ def status(name: str | None, output: str) -> None:
         click.echo("no lab is up", err=True)
 
 
-@lab.command(context_settings=_PASS_ON)
+@lab.command(context_settings=PASS_ON)
 @name_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kubectl(name: str, arguments: tuple[str, ...]) -> None:
     """Run kubectl as the cluster's administrator."""
-    with _told():
+    with told():
         sys.exit(labs.kubectl(name, arguments).returncode)
 
 
-@lab.command(context_settings=_PASS_ON)
+@lab.command(context_settings=PASS_ON)
 @name_option
 @click.argument("machine")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(name: str, machine: str, command: tuple[str, ...]) -> None:
     """Run COMMAND inside MACHINE; on the client, in its network."""
-    with _told():
+    with told():
         sys.exit(labs.run(name, machine, command).returncode)
 
 
@@ -134,34 +115,12 @@ def run(name: str, machine: str, command: tuple[str, ...]) -> None:
 @name_option
 def kubeconfig(name: str) -> None:
     """Print the path of the administrator's kubeconfig: export KUBECONFIG=$(lbctl lab kubeconfig)."""
-    with _told():
+    with told():
         click.echo(records.load(name).kubeconfig)
 
 
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn what can go wrong into one message and an exit code."""
-    try:
-        yield
-    except SpecError as error:
-        _fail(error, 2)
-    except NoLabError as error:
-        _fail(error, 3)
-    except (InstallError, *labs.FAILURES) as error:
-        _fail(error, 1)
-
-
-def _fail(error: Exception, code: int) -> None:
-    click.echo(f"lbctl lab: {error}", err=True)
-    sys.exit(code)
-
-
-def _say() -> Callable[[str], None]:
-    """Return where progress goes: stderr, each line with the seconds since the start."""
-    # A polite end is an ordinary end of the interpreter, which closes what is open.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    begun = time.monotonic()
-    return lambda line: click.echo(f"{time.monotonic() - begun:6.1f} s  {line}", err=True)
+for _verb in lab_trouble.VERBS:
+    lab.add_command(_verb)
 
 
 def _lines(found: LabStatus) -> Iterator[str]:

@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     set_up_logging(level=settings.log_level, form=settings.log_format)
     # kopf's own lines tell nothing that its supervisor does not.
     logging.getLogger("kopf").setLevel(logging.CRITICAL)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
         credentials = load_credentials(settings.kubeconfig)
     except CredentialsError as error:

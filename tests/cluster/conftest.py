@@ -15,7 +15,7 @@ from lbctl.lab.spec import LabSpec
 from tests.cluster.traces import NOTHING, Traces, traces_of
 from tests.support.cluster import Cluster
 
-SHARED = "lbctl-test"
+SHARED = os.environ.get("LBCTL_TEST_LAB", "lbctl-test")
 
 
 def say(line: str) -> None:

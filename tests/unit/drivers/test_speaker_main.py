@@ -41,16 +41,26 @@ BAD = {
     "a port that is none": (["--listen", "127.0.0.1:http"], "not ADDR:PORT"),
     "another API group": (["--api-group", "example.com"], "use lbctl.io"),
     "a level that is none": (["--log-level", "loud"], "loud"),
-    "no kubeconfig": (["--kubeconfig", "/nonexistent/file"], "/nonexistent/file"),
     "no directory for the socket": (["--fastpath-socket", "/nonexistent/s"], "does not exist"),
 }
 
 
 @pytest.mark.parametrize(("flags", "says"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_one_line_and_status_two(tmp_path, flags, says):
-    done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+def test_a_bad_flag_is_one_line_and_status_two(tmp_path, capsys, flags, says):
+    arguments = command(tmp_path, *flags)[3:]
+    with pytest.raises(SystemExit) as ended:
+        parse_options(arguments, {})
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_kubeconfig_that_cannot_be_read_is_one_line_and_status_two(tmp_path):
+    run = command(tmp_path, "--kubeconfig", "/nonexistent/file")
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert says in done.stderr
+    assert "/nonexistent/file" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
