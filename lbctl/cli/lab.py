@@ -46,12 +46,9 @@ def lab() -> None:
     type=click.IntRange(4, 300),
     help="Seconds until a silent node is NotReady. Kubernetes' own default is 40.",
 )
-@click.option("--no-install", is_flag=True, help="A bare cluster, without lbctl in it.")
-def up(name: str, nodes: int, images: str, node_grace: int, no_install: bool) -> None:
-    """Make a lab, wait until its nodes are Ready, and install lbctl in it.
-
-    A lab that is up stays as it is; lbctl in it follows this checkout.
-    """
+@click.option("--install", "with_lbctl", is_flag=True, help="Install lbctl in it as well.")
+def up(name: str, nodes: int, images: str, node_grace: int, with_lbctl: bool) -> None:
+    """Make a lab and wait until its nodes are Ready. A lab that is up stays as it is."""
     with told():
         spec = LabSpec(
             name=name,
@@ -62,8 +59,22 @@ def up(name: str, nodes: int, images: str, node_grace: int, no_install: bool) ->
         )
         progress = say()
         labs.up(spec, progress)
-        if not no_install:
+        if with_lbctl:
             install(name, progress)
+        else:
+            progress(f"lbctl is not in it yet: lbctl lab install --name {name}")
+
+
+@lab.command(name="install")
+@name_option
+@click.option("--set", "values", multiple=True, help="A value of the chart, as helm's --set.")
+def install_(name: str, values: tuple[str, ...]) -> None:
+    """Install lbctl in a lab with its Helm chart, from an image packed of this checkout.
+
+    Again after a change: the pods are replaced by ones of the new image.
+    """
+    with told():
+        install(name, say(), values=values)
 
 
 @lab.command()

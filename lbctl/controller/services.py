@@ -9,9 +9,10 @@ on two Services. The caller is `lbctl.controller.reconciler`.
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.lease import wall_clock
@@ -29,6 +30,9 @@ from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import ServiceKey
 from lbctl.model.service import ObservedCondition, Service
 from lbctl.plan.allocation import Decision
+
+BUSY: Final = 32
+"""Status writes under way above which Events wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class ServiceDesk:
         self._leaves: dict[ServiceKey, frozenset[Address]] = {}
         self._waiting: dict[Address, set[ServiceKey]] = {}
         self._deprecated: dict[ServiceKey, tuple[str, tuple[str, ...]]] = {}
+        self._unsaid: deque[tuple[Service, Saying]] = deque()
 
     def look(self, keys: Iterable[ServiceKey], decisions: Mapping[ServiceKey, Decision]) -> None:
         """Submit what these Services lack, the older first."""
@@ -131,8 +136,8 @@ class ServiceDesk:
         def written(body: dict[str, Any]) -> None:
             self._inputs.observe(Source.SERVICES, body)
             self._note_leaving(service.key, frozenset())
-            for saying in difference.said:
-                self._say(service, saying)
+            self._unsaid.extend((service, saying) for saying in difference.said)
+            self._speak()
 
         path = f"{SERVICES.collection(service.key.namespace)}/{service.key.name}"
         write = patch_status(
@@ -172,7 +177,17 @@ class ServiceDesk:
             self._deprecated.pop(service.key, None)
         said_by_another_process = before is None and shown_allocated(service) is not None
         if now[1] and not said_by_another_process:
-            self._say(service, deprecation(now[1]))
+            self._unsaid.append((service, deprecation(now[1])))
+            self._speak()
+
+    def _speak(self) -> None:
+        """Hand Events over, unless many Services still wait for their status.
+
+        An Event costs the API server as much as a status does, and says nothing that the status
+        does not show.
+        """
+        while self._unsaid and len(self.desk) <= BUSY:
+            self._say(*self._unsaid.popleft())
 
     def _say(self, service: Service, saying: Saying) -> None:
         self._recorder.record(

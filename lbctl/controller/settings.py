@@ -57,7 +57,7 @@ def read_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Contr
         SystemExit: a flag is wrong (status 2, one line), or help was asked for.
 
     """
-    flags = _parser(environ).parse_args(arguments)
+    flags = flag_parser(environ).parse_args(arguments)
     return ControllerSettings(
         namespace=flags.namespace,
         kubeconfig=flags.kubeconfig,
@@ -93,7 +93,8 @@ def probe_port(port: int, flag: str) -> None:
             )
 
 
-def _parser(environ: Mapping[str, str]) -> FlagParser:
+def flag_parser(environ: Mapping[str, str]) -> FlagParser:
+    """Return the flags of lb-controller; the reference page is generated from it."""
     parser = FlagParser(PROGRAM, "Allocate external IPs to Services of type LoadBalancer.", environ)
     parser.add_flag(
         "--namespace",

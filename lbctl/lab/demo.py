@@ -41,12 +41,11 @@ def run(name: str, progress: Progress) -> list[Answer]:
 def why(name: str) -> str:
     """Return what the Services' conditions say, for a demo that failed."""
     found = json.loads(_kubectl(name, "get", "services", "-o", "json"))
-    lines = []
-    for item in found["items"]:
-        for condition in item.get("status", {}).get("conditions", ()):
-            lines.append(
-                f"{item['metadata']['name']}: {condition['reason']}: {condition['message']}"
-            )
+    lines = [
+        f"{item['metadata']['name']}: {condition['reason']}: {condition['message']}"
+        for item in found["items"]
+        for condition in item.get("status", {}).get("conditions", ())
+    ]
     return "\n".join(lines)
 
 

@@ -143,7 +143,7 @@ def test_an_up_that_was_killed_is_cleared_by_down(
 ) -> None:
     name = lab_names("kill")
     with subprocess.Popen(
-        [lbctl, "lab", "up", "--name", name, "--nodes", "2", "--no-install"],
+        [lbctl, "lab", "up", "--name", name, "--nodes", "2"],
         stderr=subprocess.PIPE,
         text=True,
     ) as rising:
@@ -165,7 +165,7 @@ def test_an_up_after_a_killed_up_makes_a_lab(
 ) -> None:
     name = lab_names("again")
     with subprocess.Popen(
-        [lbctl, "lab", "up", "--name", name, "--nodes", "1", "--no-install"],
+        [lbctl, "lab", "up", "--name", name, "--nodes", "1"],
         stderr=subprocess.PIPE,
         text=True,
     ) as rising:

@@ -1,0 +1,112 @@
+"""Render the reference pages of flags, commands and metrics from the code that implements them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from lbctl.cli.main import root
+from lbctl.controller import settings
+from lbctl.run.flags import FlagParser, variable_of
+from lbctl.run.metrics import METRICS
+from speaker import fastpath
+from speaker import main as speaker
+
+
+def generated() -> Mapping[Path, str]:
+    """Return every page by its path below the checkout."""
+    return {
+        Path("docs/reference/flags.md"): flags(),
+        Path("docs/reference/commands.md"): commands(),
+        Path("docs/reference/metrics.md"): metrics(),
+    }
+
+
+def flags() -> str:
+    """Return the flags of the processes in the cluster."""
+    lines = [
+        "# Flags",
+        "",
+        (
+            "Each flag can also be given as an environment variable; the flag wins. A wrong value "
+            "ends the process with one line on stderr and exit code 2."
+        ),
+        "",
+    ]
+    for parser in (settings.flag_parser({}), speaker.flag_parser({}), fastpath.flag_parser({})):
+        lines += _process(parser)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _process(parser: FlagParser) -> Iterator[str]:
+    yield f"## {parser.prog}"
+    yield ""
+    yield str(parser.description)
+    yield ""
+    yield "| Flag | Variable | Default | Meaning |"
+    yield "|---|---|---|---|"
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list flags
+        if isinstance(action, argparse._HelpAction):  # noqa: SLF001 - as above
+            continue
+        flag = action.option_strings[-1]
+        meaning = str(action.help).removesuffix(f" [{variable_of(flag)}]")
+        choices = f" ({', '.join(map(str, action.choices))})" if action.choices else ""
+        default = "required" if action.required else _default(action.default)
+        yield f"| `{flag}` | `{variable_of(flag)}` | {default} | {meaning}{choices} |"
+    yield ""
+
+
+def _default(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{getattr(value, 'api_group', value)}`"
+
+
+def commands() -> str:
+    """Return the help of every verb of `lbctl`."""
+    lines = [
+        "# The lbctl command",
+        "",
+        "Exit codes: 0 fine, 1 findings, 2 usage, 3 cannot reach.",
+        "",
+    ]
+    for words, command in _verbs(root, ("lbctl",)):
+        context = click.Context(command, info_name=" ".join(words), terminal_width=90)
+        lines += [f"## {' '.join(words)}", "", "```", command.get_help(context), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _verbs(
+    command: click.Command, words: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            verb = command.get_command(context, name)
+            assert verb is not None, "the group lists what it has"
+            yield from _verbs(verb, (*words, name))
+
+
+def metrics() -> str:
+    """Return every metric that a process can expose."""
+    lines = [
+        "# Metrics",
+        "",
+        (
+            "`lb-controller` and `lb-speaker` serve these at `/metrics`; the counters of "
+            "`lb-fastpath` are among those of its node's `lb-speaker`."
+        ),
+        "",
+        "| Name | Type | Labels | Meaning |",
+        "|---|---|---|---|",
+    ]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
