@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from lbctl.model.names import Incarnation
-from lbctl.run.flags import Endpoint, FlagParser, endpoint, refuse_to_start
+from lbctl.run.flags import FASTPATH_PORT, Endpoint, FlagParser, endpoint, refuse_to_start
 from lbctl.run.logs import set_up_logging
 from speaker.drivers.fast.clock import now
 from speaker.drivers.fast.control import ControlServer, Order, bind_socket
@@ -45,7 +45,7 @@ from speaker.fast.table import YIELD_S, AddressTable
 from speaker.wire.control import Counters, CountersRequest
 
 PROGRAM: Final = "lb-fastpath"
-DEFAULT_LISTEN: Final = Endpoint(host="", port=7485)
+DEFAULT_LISTEN: Final = Endpoint(host="", port=FASTPATH_PORT)
 """Unlike MetalLB's ports (7472, 7473, 7946), with which a node may be shared."""
 COUNTERS_INTERVAL_S: Final = 10.0
 HANDOVER_S: Final = 5.0

@@ -29,7 +29,7 @@ from lbctl.kube.groups import OWN_GROUP, Groups, groups
 from lbctl.model.membership import Instant, Member
 from lbctl.model.names import Incarnation, NodeName
 from lbctl.model.outcome import Problem
-from lbctl.run.flags import Endpoint, FlagParser, endpoint, refuse_to_start
+from lbctl.run.flags import SPEAKER_PORT, Endpoint, FlagParser, endpoint, refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
 from lbctl.run.metrics import Exposition, Sample
@@ -37,8 +37,7 @@ from speaker.drivers.node.gauges import speaker_samples
 from speaker.drivers.node.loop import SpeakerLoop
 
 PROGRAM: Final = "lb-speaker"
-DEFAULT_LISTEN: Final = Endpoint(host="", port=7484)
-"""Beside lb-fastpath's 7485, and unlike MetalLB's ports (7472, 7473, 7946)."""
+DEFAULT_LISTEN: Final = Endpoint(host="", port=SPEAKER_PORT)
 HANDOVER_S: Final = 8.0
 """How long a stopping speaker waits for its successors; less than a pod's grace period."""
 

@@ -19,7 +19,7 @@ from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.lease import Leadership, wall_clock
 from lbctl.api.publish import StatusObject, publish
 from lbctl.api.session import ApiSession
-from lbctl.api.writer import Withheld, Writer, Written, patch_status
+from lbctl.api.writer import Writer, Written, patch_status
 from lbctl.controller.desk import Desk, DeskPace
 from lbctl.controller.inputs import Inputs
 from lbctl.kube.crds.configuration_state import (
@@ -200,7 +200,8 @@ class SummaryKeeper:
         """Return whether there is nothing left to do."""
         wanted = self._findings
         if wanted is None or not self._leadership.may_write():
-            return True
+            # Late with the Lease is not without it: then no new term would come back to this.
+            return wanted is None or not self._leadership.leading.is_set()
         if not self._read:
             self._found = await self._fetch()
             self._read = True
@@ -228,7 +229,7 @@ class SummaryKeeper:
             self._found = parse_configuration_state(outcome.body)
             return True
         self._read = False
-        return isinstance(outcome, Withheld)
+        return False
 
     async def _fetch(self) -> ConfigurationState | None:
         try:

@@ -107,8 +107,11 @@ class Desk(Generic[Key]):
             case GaveUp():
                 logger.warning("%s not written: %s", write.path, outcome.message)
                 self._later(self._pace.gave_up_s, key)
-            case Superseded() | Withheld():
-                # A newer write carries on, or the next term looks at everything.
+            case Withheld():
+                # The Lease may only be late: no new term begins if it is renewed after all.
+                self._later(self._pace.conflict_s, key)
+            case Superseded():
+                # The newer write carries on.
                 pass
 
     def _refused(self, key: Key, write: Write, outcome: Refused) -> None:

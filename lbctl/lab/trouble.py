@@ -112,7 +112,10 @@ def _asking(name: str, address: str, port: int) -> Iterator["subprocess.Popen[st
         yield meter
     finally:
         meter.kill()
-        meter.communicate()
+        meter.wait()
+        for pipe in (meter.stdin, meter.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 def _say(meter: "subprocess.Popen[str]") -> None:

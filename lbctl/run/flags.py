@@ -14,6 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+CONTROLLER_PORT: Final = 9431
+SPEAKER_PORT: Final = 9432
+FASTPATH_PORT: Final = 9433
+"""Health and metrics. On a node they must not meet MetalLB's (7472, 7473, 7946, 9120, 17472)."""
+
 USAGE_STATUS: Final = 2
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")

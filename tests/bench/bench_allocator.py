@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+from lbctl.lab.records import Progress
 from lbctl.model.allocation import Outcome
 from lbctl.model.configuration import Configured
 from lbctl.model.names import ServiceKey
@@ -22,17 +23,62 @@ from lbctl.model.pool import Pool
 from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.allocation import EMPTY, Plan, plan
+from tests.bench.figures import Figure, median, slow_p99
 from tests.support.builders import created_at, make_pool, make_service, make_snapshot
 
 # The documentation ranges hold no /8; nothing is sent anywhere from here.
 _SLASH_8 = str(ip_network((198 << 24, 8)))
 _SLASH_24 = [f"{ip_address((198 << 24) + (18 << 16) + (index << 8))}/24" for index in range(100)]
 
+_SMALL = "100 pools of a /24"
+_KINDS = (_SMALL, "a /8", "a /64")
+_PENDING = 10_000
+_ROUNDS = 11
+_DECISIONS_PER_S = 100_000
+_SAME = 0.8  # of the small pools' rate: below that, the size of a pool costs something
+
+
+def figures(progress: Progress) -> list[Figure]:
+    """Return decisions per second with 10,000 Services pending, the kinds of pools in turns."""
+    snapshots = {
+        kind: make_snapshot(services=pending(_PENDING, _family(kind)), pools=pools(kind))
+        for kind in _KINDS
+    }
+    rates: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    for number in range(_ROUNDS):
+        for kind, snapshot in snapshots.items():
+            rates[kind].append(_PENDING / timed(lambda held=snapshot: whole(held))[0])
+        words = ", ".join(f"{kind}: {found[-1]:,.0f}/s" for kind, found in rates.items())
+        progress(f"round {number + 1} of {_ROUNDS}: {words}")
+    small = rates[_SMALL]
+    return [_figure(kind, rates[kind], small) for kind in _KINDS]
+
+
+def _figure(kind: str, rates: list[float], small: list[float]) -> Figure:
+    ratio = None if kind == _SMALL else median(rates) / median(small)
+    budget = f">= {_DECISIONS_PER_S:,}/s" + ("" if ratio is None else f", >= {_SAME} x")
+    return Figure(
+        name=f"allocator alone, {_PENDING:,} Services, {kind}",
+        unit="decisions/s",
+        runs=len(rates),
+        median=median(rates),
+        p99=slow_p99(rates),
+        peer=None if ratio is None else median(small),
+        peer_name=_SMALL,
+        ratio=ratio,
+        budget=budget,
+        holds=median(rates) >= _DECISIONS_PER_S and (ratio is None or ratio >= _SAME),
+    )
+
 
 def pools(kind: str) -> list[Pool]:
-    if kind == "100 pools of a /24":
+    if kind == _SMALL:
         return [make_pool(f"pool-{index:03}", text) for index, text in enumerate(_SLASH_24)]
     return [make_pool("pool", _SLASH_8 if kind == "a /8" else "2001:db8::/64")]
+
+
+def _family(kind: str) -> str:
+    return "IPv6" if kind == "a /64" else "IPv4"
 
 
 def pending(count: int, family: str) -> list[Service]:
@@ -68,9 +114,7 @@ def whole(snapshot: Snapshot, previous: Plan = EMPTY) -> Plan:
 
 def bulk(kind: str, count: int, rounds: int = 7) -> tuple[float, float]:
     """Return decisions per second: all pending, and all to be adopted."""
-    snapshot = make_snapshot(
-        services=pending(count, "IPv6" if kind == "a /64" else "IPv4"), pools=pools(kind)
-    )
+    snapshot = make_snapshot(services=pending(count, _family(kind)), pools=pools(kind))
     runs = [timed(lambda: whole(snapshot)) for _ in range(rounds)]
     fresh = statistics.median(seconds for seconds, _ in runs)
     held = written(snapshot, runs[-1][1])
@@ -80,7 +124,7 @@ def bulk(kind: str, count: int, rounds: int = 7) -> tuple[float, float]:
 
 def incremental(kind: str, count: int, rounds: int = 200) -> tuple[float, float]:
     """Return the seconds of a plan for one new Service, and for its deletion, among `count`."""
-    family = "IPv6" if kind == "a /64" else "IPv4"
+    family = _family(kind)
     snapshot = make_snapshot(services=pending(count, family), pools=pools(kind))
     snapshot = written(snapshot, whole(snapshot))
     present = whole(snapshot)
@@ -120,7 +164,7 @@ def waiting(count: int) -> float:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     print(f"{count} Services, medians        allocate/s    adopt/s   new, ms   gone, ms")
-    for kind in ("100 pools of a /24", "a /8", "a /64"):
+    for kind in _KINDS:
         fresh, adopted = bulk(kind, count)
         new, gone = incremental(kind, count)
         print(

@@ -17,24 +17,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from lbctl.api.credentials import load_kubeconfig
+from lbctl.api.errors import ApiRefused
 from lbctl.api.session import MERGE_PATCH, ApiSession
 
 NAMESPACE = "bench"
 FLOOR_CLASS = "bench.example/floor"
 POOL_NAMESPACE = "lbctl-system"
 POOL = "/apis/lbctl.io/v1beta1/namespaces/lbctl-system/ipaddresspools"
+# Of the range for benchmarks, the part that no pod and no ClusterIP of a lab has.
+POOL_ADDRESSES = "198.18.128.0/18"
+FIRST_FLOOR_ADDRESS = "198.18.192.0"
 IDLE_GAP_S = 0.05
 CONCURRENCY = 16
 
 
 @dataclass
 class Seen:
-    """Collect when each Service was first seen, and first seen with an address."""
+    """Collect when each Service was first seen, with a condition, and with an address."""
 
     added: dict[str, float] = field(default_factory=dict)
+    judged: dict[str, float] = field(default_factory=dict)
     addressed: dict[str, float] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -62,7 +68,7 @@ class Bench:
         self.session = session
         self.seen = Seen()
         self.path = f"/api/v1/namespaces/{NAMESPACE}/services"
-        self.next_address = int(ip_address("198.51.100.1"))
+        self.next_address = int(ip_address(FIRST_FLOOR_ADDRESS))
 
     async def watch(self) -> None:
         listed = await self.session.request("GET", self.path)
@@ -82,8 +88,11 @@ class Bench:
         name = event["object"].get("metadata", {}).get("name", "")
         if event["type"] == "DELETED":
             return
+        status = event["object"].get("status", {})
         self.seen.added.setdefault(name, now)
-        if event["object"].get("status", {}).get("loadBalancer", {}).get("ingress"):
+        if status.get("conditions"):
+            self.seen.judged.setdefault(name, now)
+        if status.get("loadBalancer", {}).get("ingress"):
             self.seen.addressed.setdefault(name, now)
 
     async def create(self, name: str, *, floor: bool) -> None:
@@ -153,24 +162,51 @@ class Bench:
         """Return the two rates with `count` Services waiting on each side."""
         mine = await self.create_many(f"pending-{turn}", count, floor=False)
         raw = await self.create_many(f"raw-{turn}", count, floor=True)
-        await asyncio.sleep(
-            2
-        )  # the refusals of the pending ones are written before the clock starts
-        await _bounded([self.patch_status(name) for name in sorted(raw)])
-        await self.seen.until(raw, self.seen.addressed, 120)
-        await self.make_pool("198.18.0.0/16")
-        await self.seen.until(mine, self.seen.addressed, 300)
-        rates = {"product": self.rate(mine), "floor": self.rate(raw)}
-        await self.session.request("DELETE", f"{POOL}/bench")
+        # Every refusal of a pending one is written before a clock starts.
+        await self.seen.until(mine, self.seen.judged, 120)
+        sides = {"product": lambda: self.serve(mine), "floor": lambda: self.patch_all(raw)}
+        rates = {}
+        # Who goes first changes, so that what the first leaves behind hits both alike.
+        for side in sorted(sides, reverse=turn % 2 == 1):
+            await self.quiet()
+            rates[side] = await sides[side]()
+        await self.quiet()
         await _bounded([self.delete(name) for name in sorted(mine | raw)])
+        await self.session.request("DELETE", f"{POOL}/bench")
         return rates
 
-    async def make_pool(self, addresses: str) -> None:
+    async def serve(self, names: set[str]) -> float:
+        await self.make_pool()
+        await self.seen.until(names, self.seen.addressed, 300)
+        return self.rate(names)
+
+    async def patch_all(self, names: set[str]) -> float:
+        await _bounded([self.patch_status(name) for name in sorted(names)])
+        await self.seen.until(names, self.seen.addressed, 120)
+        return self.rate(names)
+
+    async def quiet(self) -> None:
+        """Wait until the product has written the Events of what happened, at most two minutes.
+
+        They come one at a time after the statuses and would be measured with the other side.
+        """
+        before = -1
+        async with asyncio.timeout(120):
+            while (now := await self._events()) != before:
+                before = now
+                await asyncio.sleep(1)
+
+    async def _events(self) -> int:
+        path = f"/api/v1/namespaces/{NAMESPACE}/events"
+        listed = await self.session.request("GET", path, params={"limit": "1"})
+        return len(listed.body["items"]) + listed.body["metadata"].get("remainingItemCount", 0)
+
+    async def make_pool(self) -> None:
         body = {
             "apiVersion": "lbctl.io/v1beta1",
             "kind": "IPAddressPool",
             "metadata": {"name": "bench", "namespace": POOL_NAMESPACE},
-            "spec": {"addresses": [addresses]},
+            "spec": {"addresses": [POOL_ADDRESSES]},
         }
         await self.session.request("POST", POOL, body=body)
 
@@ -197,22 +233,33 @@ async def watching(bench: Bench) -> AsyncIterator[None]:
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     async with ApiSession(load_kubeconfig(arguments.kubeconfig)) as session:
-        await session.request("POST", "/api/v1/namespaces", body={"metadata": {"name": NAMESPACE}})
+        try:
+            namespace = {"metadata": {"name": NAMESPACE}}
+            await session.request("POST", "/api/v1/namespaces", body=namespace)
+        except ApiRefused as error:
+            if error.status != 409:  # left by a run before: its Services are gone
+                raise
         bench = Bench(session)
         async with watching(bench):
             pending = [
-                await bench.pending(arguments.pending, turn) for turn in range(arguments.turns)
+                _told(await bench.pending(arguments.pending, turn))
+                for turn in range(arguments.turns)
             ]
-            await bench.make_pool("198.18.0.0/16")
+            await bench.make_pool()
             latency = await bench.latency(arguments.runs)
-        await session.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
         await session.request("DELETE", f"{POOL}/bench")
     return {"latency_ms": latency, "pending_rates": pending}
 
 
+def _told(rates: dict[str, float]) -> dict[str, float]:
+    words = ", ".join(f"{side} {rate:,.0f}/s" for side, rate in sorted(rates.items()))
+    print(f"pending: {words}", file=sys.stderr, flush=True)
+    return rates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--pending", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=3)

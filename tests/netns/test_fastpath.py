@@ -393,7 +393,7 @@ def test_it_holds_the_capability_net_raw_and_no_other(speaker, fastpath):
 
 
 def test_healthz_is_answered(speaker, node):
-    with inside(node.namespace), urllib.request.urlopen("http://127.0.0.1:7485/healthz") as reply:
+    with inside(node.namespace), urllib.request.urlopen("http://127.0.0.1:9433/healthz") as reply:
         assert (reply.status, reply.read()) == (200, b"ok\n")
 
 

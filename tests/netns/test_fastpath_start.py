@@ -40,10 +40,10 @@ def test_without_net_raw_it_names_the_capability(node, tmp_path):
 
 def test_a_port_in_use_is_named(fastpath, speaker, node, tmp_path):
     status, log = attempt(
-        node.namespace, "--socket", str(tmp_path / "s"), "--listen", "127.0.0.1:7485"
+        node.namespace, "--socket", str(tmp_path / "s"), "--listen", "127.0.0.1:9433"
     )
     assert status == 2
-    assert log.splitlines()[-1].startswith("lb-fastpath: --listen 127.0.0.1:7485: Address already")
+    assert log.splitlines()[-1].startswith("lb-fastpath: --listen 127.0.0.1:9433: Address already")
 
 
 def test_a_socket_that_is_served_is_not_taken_over(fastpath, speaker, node):

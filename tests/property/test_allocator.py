@@ -431,7 +431,7 @@ class Allocator(RuleBasedStateMachine):
                 decision.pools,
                 decision.refused,
                 tuple(words for words in decision.trace if words.reason is not None)
-                if decision.refused
+                if not decision.addresses
                 else (),
             )
             for key, decision in present.outcomes.items()

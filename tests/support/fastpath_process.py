@@ -41,7 +41,7 @@ class FastPathProcess:
             [
                 *("ip", "netns", "exec", namespace, *ONLY_NET_RAW),
                 *(sys.executable, "-m", "speaker.fastpath"),
-                *("--socket", str(path), "--listen", "127.0.0.1:7485", "--log-level", "debug"),
+                *("--socket", str(path), "--listen", "127.0.0.1:9433", "--log-level", "debug"),
             ],
             stderr=subprocess.PIPE,
         )

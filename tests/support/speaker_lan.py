@@ -7,6 +7,7 @@ cut on the LAN does not cut the node from the API server, as with a rack's manag
 from __future__ import annotations
 
 import asyncio
+import http.client
 import signal
 import subprocess
 import sys
@@ -95,7 +96,7 @@ class SpeakerNode:
                     *(sys.executable, "-m", "speaker.main"),
                     *("--node-name", self.name, "--namespace", NAMESPACE),
                     *("--fastpath-socket", str(self._socket)),
-                    *("--kubeconfig", str(self._kubeconfig), "--listen", "127.0.0.1:7484"),
+                    *("--kubeconfig", str(self._kubeconfig), "--listen", "127.0.0.1:9432"),
                 ],
                 stderr=log,
             )
@@ -110,12 +111,17 @@ class SpeakerNode:
             self.fastpath.process.communicate(timeout=20)
 
     def get(self, page: str) -> tuple[int, str]:
-        """Return status and body of a page of lb-speaker."""
-        url = f"http://127.0.0.1:7484/{page}"
-        code = "import sys, urllib.request as u, urllib.error as e\ntry: r = u.urlopen(sys.argv[1])\nexcept e.HTTPError as x: r = x\nexcept e.URLError: sys.exit('000')\nprint(r.status); print(r.read().decode())"
-        text = self.host.run(sys.executable, "-c", code, url, check=False)
-        status, _, body = text.partition("\n")
-        return int(status or 0), body
+        """Return status and body of a page of lb-speaker; (0, "") when it does not listen."""
+        with inside(self.host.namespace):
+            connection = http.client.HTTPConnection("127.0.0.1", 9432, timeout=10)
+            try:
+                connection.request("GET", f"/{page}")
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+            except OSError:
+                return 0, ""
+            finally:
+                connection.close()
 
     @property
     def log(self) -> str:

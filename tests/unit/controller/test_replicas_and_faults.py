@@ -59,6 +59,25 @@ def test_one_replica_killed_the_other_goes_on_and_never_two_lead():
     run(case())
 
 
+def test_writes_withheld_because_the_lease_is_late_are_made_up_for_without_a_new_term():
+    async def case() -> None:
+        # It may write only in the first moments after each renewal, and never loses the Lease.
+        late = LeaseTimes(duration_s=9.0, renew_deadline_s=8.0, retry_s=0.4, margin_s=7.9)
+        async with FakeApi() as api:
+            put_pool(api, "main", "192.0.2.0/24", "bad")
+            put_pool(api, "good", "198.51.100.0/24")
+            one = await start(api, times=late)
+            names = [f"shop-{number}" for number in range(30)]
+            for number, name in enumerate(names):
+                put_service(api, name, created=number)
+            await all_served(api, names)
+            await eventually(lambda: api.objects("configurationstates"), "the summary")
+            assert one.parts.leadership.term == 1
+            await one.stop()
+
+    run(case())
+
+
 def test_a_stopped_replica_gives_the_lease_up_at_once():
     async def case() -> None:
         async with FakeApi() as api:

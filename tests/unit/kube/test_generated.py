@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from docs.generate.manifests import ROOT, generated, template
+from docs.generate.__main__ import ROOT
+from docs.generate.manifests import generated, template
 from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.schema import definition
 from lbctl.kube.crds.table import Field, Kind, Rule, Struct, Text

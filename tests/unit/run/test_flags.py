@@ -37,7 +37,7 @@ def test_an_empty_variable_counts_as_unset():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("127.0.0.1:7485", Endpoint(host="127.0.0.1", port=7485)),
+        ("127.0.0.1:9433", Endpoint(host="127.0.0.1", port=9433)),
         (":0", Endpoint(host="", port=0)),
         ("[2001:db8::1]:80", Endpoint(host="2001:db8::1", port=80)),
     ],
@@ -51,7 +51,7 @@ def test_an_endpoint_is_read_and_written(text, expected):
     ("arguments", "environ", "words"),
     [
         pytest.param(["--nonsense"], {}, "unrecognized arguments: --nonsense", id="unknown"),
-        pytest.param(["--listen", "7485"], {}, "is not ADDR:PORT", id="no-port"),
+        pytest.param(["--listen", "9433"], {}, "is not ADDR:PORT", id="no-port"),
         pytest.param(["--listen", ":65536"], {}, "0 to 65535", id="port-too-big"),
         pytest.param(["--listen", "2001:db8::1:80"], {}, "in brackets", id="bare-ipv6"),
         pytest.param(["--leader-elect", "si"], {}, "neither true nor false", id="boolean"),

@@ -1,0 +1,87 @@
+"""Measure how soon and how fast addresses reach `status` in a lab, beside the API server's floor.
+
+The measuring program is `tests.bench.status_writes`, a process of its own in the control plane's
+network: in here it would share an interpreter with the lab's own threads.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lbctl.lab import records
+from lbctl.lab import spec as at
+from lbctl.lab.plane import pki
+from lbctl.lab.records import Progress
+from tests.bench.figures import Figure, median, p99, slow_p99
+from tests.bench.product import installed
+
+RUNS = 200
+PENDING = 1000
+TURNS = 3
+LATENCY_RATIO = 1.5
+P99_ABOVE_MS = 50.0
+RATE_RATIO = 0.8
+TIMEOUT_S = 900
+
+
+def figures(progress: Progress) -> list[Figure]:
+    with installed(progress) as cluster:
+        measured = measure(cluster.lab, progress)
+    latency, turns = measured["latency_ms"], measured["pending_rates"]
+    mine, floor = latency["product"], latency["floor"]
+    ratio = median(mine) / median(floor)
+    product, raw = [turn["product"] for turn in turns], [turn["floor"] for turn in turns]
+    rate_ratio = median([turn["product"] / turn["floor"] for turn in turns])
+    return [
+        Figure(
+            name="Service created to address in status, idle",
+            unit="ms",
+            runs=len(mine),
+            median=median(mine),
+            p99=p99(mine),
+            peer=median(floor),
+            peer_p99=p99(floor),
+            peer_name="create, patch and watch by the bench",
+            ratio=ratio,
+            budget=f"median <= {LATENCY_RATIO} x, p99 <= the floor's + {P99_ABOVE_MS:.0f} ms",
+            holds=ratio <= LATENCY_RATIO and p99(mine) <= p99(floor) + P99_ABOVE_MS,
+        ),
+        Figure(
+            name=f"{PENDING:,} Services pending: addresses written",
+            unit="/s",
+            runs=len(turns),
+            median=median(product),
+            p99=slow_p99(product),
+            peer=median(raw),
+            peer_p99=slow_p99(raw),
+            peer_name="status patches by the bench",
+            ratio=rate_ratio,
+            budget=f"median of turns >= {RATE_RATIO} x",
+            holds=rate_ratio >= RATE_RATIO,
+        ),
+    ]
+
+
+def measure(lab: str, progress: Progress) -> dict[str, dict]:
+    """Run the measuring program beside the API server of a lab with lbctl and no pool."""
+    record = records.load(lab)
+    server = f"https://127.0.0.1:{at.API_PORT}"
+    with tempfile.TemporaryDirectory() as directory:  # only its owner may look into it
+        login = Path(directory, "kubeconfig")
+        login.write_text(pki.kubeconfig(lab, record.pki, "admin", server))
+        progress(f"{TURNS} turns of {PENDING} pending Services, then {RUNS} one at a time")
+        done = subprocess.run(
+            [
+                *("ip", "netns", "exec", at.scoped(lab, at.CONTROL_PLANE)),
+                *(sys.executable, "-m", "tests.bench.status_writes", "--kubeconfig", str(login)),
+                *("--runs", str(RUNS), "--pending", str(PENDING), "--turns", str(TURNS)),
+            ],
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=TIMEOUT_S,
+        )
+    return json.loads(done.stdout)
