@@ -102,6 +102,10 @@ class Reconciler:
             if isinstance(decision, Outcome)
         )
 
+    def decides(self, key: ServiceKey) -> bool:
+        """Return whether the present plan has a decision on the Service."""
+        return key in self._plan.outcomes
+
     def problems(self) -> Iterator[str]:
         """Yield why decisions are not made or not written."""
         if self._failing:

@@ -196,6 +196,9 @@ class Allocator(RuleBasedStateMachine):
         if key in self.services:
             service = self.services[key]
             load_balancer = kind != "ClusterIP"
+            if load_balancer and not service.addresses:
+                # What it had comes back, although the status says nothing of it.
+                self.faithful = self.faithful and key not in dict(self._held(self.plan))
             self._put(
                 service,
                 type="LoadBalancer" if load_balancer else "ClusterIP",
