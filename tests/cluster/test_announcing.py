@@ -99,6 +99,23 @@ def test_cluster_replaces_and_local_keeps_the_clients_address(lan: Cluster) -> N
     assert {answer["client"] for answer in answers} != {"192.0.2.100"}
 
 
+def test_a_deleted_service_falls_silent_and_frees_its_address(lan: Cluster) -> None:
+    lan.apply(pool("one", "192.0.2.120/32"))
+    only = {"lbctl.io/address-pool": "one"}
+    lan.apply(advertisement("one", ipAddressPools=["one"]))
+    address = announced(lan, "first", annotations=only)
+    lan.apply(service("second", annotations=only))
+    eventually(
+        "the second is refused",
+        lambda: lan.condition("service", "second", "lbctl.io/Allocated").get("status") == "False",
+    )
+    lan.delete("service", "first")
+    assert lan.wait_address("second") == [address]
+    lan.wait_announcer(address)
+    lan.delete("service", "second")
+    eventually("nobody answers", lambda: not lan.neighbor(address))
+
+
 def test_status_events_and_explain_name_the_announcing_node(lan: Cluster) -> None:
     address = announced(lan)
     node = lan.announcer(address)

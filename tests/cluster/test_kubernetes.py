@@ -108,7 +108,7 @@ def test_a_node_port_answers_on_every_node_over_both_families(web: Cluster) -> N
              "--overrides", '{"spec":{"ipFamilyPolicy":"RequireDualStack"}}')  # fmt: skip
     port = web.get("service", "nodeport")["spec"]["ports"][0]["nodePort"]
     for number in range(1, len(web.nodes) + 1):
-        for host in (f"192.0.2.{10 + number}", f"2001:db8:0:1::{10 + number:x}"):
+        for host in (f"192.0.2.{10 + number}", f"2001:db8:0:1::{10 + number}"):
             assert "pod" in web.ask(host, port, within_s=20), host
     web.delete("service", "nodeport")
 
