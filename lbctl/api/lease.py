@@ -305,7 +305,8 @@ class LeaseElector:
                 await self._session.request("PUT", self._path, body=current | {"spec": spec})
                 self.holder = None
         except (ApiError, TimeoutError) as error:
-            logger.info("lease %s: not released (%s); it will expire", self._path, error)
+            why = str(error) or "no answer in time"
+            logger.info("lease %s: not released (%s); it will expire", self._path, why)
 
     def _whole_duration(self) -> int:
         """Return the duration as the API wants it: whole seconds, at least one."""

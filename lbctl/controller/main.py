@@ -9,7 +9,6 @@ never beside us.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -129,30 +128,14 @@ def compose(
         session,
         load_balancer_class=settings.load_balancer_class,
     )
-    trust = operator = None
-    if settings.webhook_port:
-        pools = settings.groups[IP_ADDRESS_POOL]
-        operator = Operator(
-            OperatorSettings(
-                port=settings.webhook_port,
-                group=pools.group,
-                version=pools.version,
-                plural=pools.plural,
-            ),
-            credentials=credentials,
-            judge=PoolJudge(inputs.published_pools),
-        )
-        trust = Trust(
-            session,
-            writer,
-            leadership,
-            TrustNames(
-                namespace=settings.namespace,
-                service=settings.webhook_service,
-                configuration=settings.webhook_configuration,
-            ),
-            on_pair=operator.serve,
-        )
+    operator, trust = _webhook(
+        settings,
+        credentials=credentials,
+        session=session,
+        writer=writer,
+        leadership=leadership,
+        inputs=inputs,
+    )
     return Parts(
         inputs=inputs,
         leadership=leadership,
@@ -162,6 +145,37 @@ def compose(
         trust=trust,
         operator=operator,
     )
+
+
+def _webhook(
+    settings: ControllerSettings,
+    *,
+    credentials: Credentials,
+    session: ApiSession,
+    writer: Writer,
+    leadership: Leadership,
+    inputs: Inputs,
+) -> tuple[Operator, Trust] | tuple[None, None]:
+    """Return the admission server and the keeper of its certificate, if they are wanted."""
+    if not settings.webhook_port:
+        return None, None
+    pools = settings.groups[IP_ADDRESS_POOL]
+    operator = Operator(
+        OperatorSettings(
+            port=settings.webhook_port,
+            group=pools.group,
+            version=pools.version,
+            plural=pools.plural,
+        ),
+        credentials=credentials,
+        judge=PoolJudge(inputs.published_pools),
+    )
+    names = TrustNames(
+        namespace=settings.namespace,
+        service=settings.webhook_service,
+        configuration=settings.webhook_configuration,
+    )
+    return operator, Trust(session, writer, leadership, names, on_pair=operator.serve)
 
 
 async def _run(settings: ControllerSettings, credentials: Credentials) -> None:
@@ -227,13 +241,8 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def _exit_in_time() -> None:
     """End the process even if something hangs (a name lookup in a thread, kopf)."""
-
-    def give_up() -> None:
-        with contextlib.suppress(Exception):
-            logger.warning("not everything ended in time")
-        os._exit(0)
-
-    timer = threading.Timer(EXIT_BY_S, give_up)
+    # Nothing is left to be saved by then: writes are judged anew by whoever leads next.
+    timer = threading.Timer(EXIT_BY_S, os._exit, (0,))
     timer.daemon = True
     timer.start()
 

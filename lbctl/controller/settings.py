@@ -9,11 +9,16 @@ from pathlib import Path
 
 from lbctl.kube.groups import OWN_GROUP, Groups, groups
 from lbctl.model.outcome import Problem
-from lbctl.run.flags import Endpoint, FlagParser, boolean, endpoint, refuse_to_start
+from lbctl.run.flags import (
+    CONTROLLER_PORT,
+    Endpoint,
+    FlagParser,
+    boolean,
+    endpoint,
+    refuse_to_start,
+)
 
 PROGRAM = "lb-controller"
-PORT = 9431
-"""Of /healthz, /readyz and /metrics; MetalLB on the same machine has 7472, 7473, 7946, 9120."""
 WEBHOOK_PORT = 9443
 
 
@@ -133,7 +138,7 @@ def flag_parser(environ: Mapping[str, str]) -> FlagParser:
         "--listen",
         help="ADDR:PORT of /healthz, /readyz and /metrics",
         parse=endpoint,
-        default=Endpoint(host="", port=PORT),
+        default=Endpoint(host="", port=CONTROLLER_PORT),
     )
     parser.add_flag(
         "--webhook-port",

@@ -28,7 +28,7 @@ LOAD_BALANCER = "LoadBalancer"
 ALLOCATED_CONDITION = "lbctl.io/Allocated"
 
 Claim = tuple[Address, str]
-"""An address that a Service has, and the pools that it may be from (a mark, see `keeper`)."""
+"""An address that a Service has, and the pool that it is said to be from (or empty)."""
 
 
 _NO_POOL = Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail="no pool in effect holds it")
@@ -100,11 +100,17 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
 
 def claims(service: Service, before: list[Claim]) -> list[Claim]:
     """Return the addresses that the Service has: for each family from `before`, else as shown."""
-    shown = [(address, service.mark) for address in service.addresses]
+    shown = [(address, _marked_pool(service.mark, address)) for address in service.addresses]
     if not before or not shown:
         return before or shown
     families = {family_of(address) for address, _ in before}
     return [*before, *(claim for claim in shown if family_of(claim[0]) not in families)]
+
+
+def _marked_pool(mark: str, address: Address) -> str:
+    """Return the pool that the mark names for the address: of two, the first is IPv4's."""
+    first, comma, second = mark.partition(",")
+    return (second if comma and address.version == 6 else first).strip()
 
 
 def wanted_families(service: Service) -> tuple[Family, ...]:
@@ -119,7 +125,7 @@ def wanted_families(service: Service) -> tuple[Family, ...]:
 def adopt(service: Service, held: Iterable[Claim], draft: Draft, slates: Slates) -> Pending:
     """Keep every address that the Service has and may have; say why it loses the others."""
     pending = Pending(service, wanted_families(service))
-    for address, mark in held:
+    for address, hint in held:
         family = family_of(address)
         if family not in pending.wanted or pending.has(family):
             refused: Pick | Refused = Refused(
@@ -129,7 +135,7 @@ def adopt(service: Service, held: Iterable[Claim], draft: Draft, slates: Slates)
                 else f"the Service's ipFamilies have no {family}",
             )
         else:
-            refused = _keep(service, address, mark, draft, slates)
+            refused = _keep(service, address, hint, draft, slates)
         if isinstance(refused, Refused):
             text = f"{address} is not kept: {refused.detail}"
             pending.lost = (*pending.lost, Refused(reason=refused.reason, detail=text))
@@ -149,14 +155,14 @@ def kept(slot: int, pool: PoolName, draft: Draft) -> Pick:
 
 
 def _keep(
-    service: Service, address: Address, mark: str, draft: Draft, slates: Slates
+    service: Service, address: Address, hint: str, draft: Draft, slates: Slates
 ) -> Pick | Refused:
     slot = slot_of(address)
     request = service.request
     if request.problem is None and request.addresses and address not in request.addresses:
         wanted = ", ".join(map(str, request.addresses))
         return Refused(reason=Reason.REQUEST_CHANGED, detail=f"the Service asks for {wanted}")
-    owner = _owner(service, slot, mark, draft, slates)
+    owner = _owner(service, slot, hint, draft, slates)
     if isinstance(owner, Refused):
         return owner
     holders = draft.holders.get(slot)
@@ -164,7 +170,7 @@ def _keep(
     return refused if refused is not None else owner
 
 
-def _owner(service: Service, slot: int, mark: str, draft: Draft, slates: Slates) -> Pick | Refused:
+def _owner(service: Service, slot: int, hint: str, draft: Draft, slates: Slates) -> Pick | Refused:
     """Return the pool from which the Service may keep the slot: one in effect, else in limbo."""
     asked = asked_pool(service)
     refused = _NO_POOL
@@ -177,7 +183,7 @@ def _owner(service: Service, slot: int, mark: str, draft: Draft, slates: Slates)
         if refusal is None:
             return Pick(slot, label.pool, number, (label.kept,))
         refused = refusal
-    keeper = draft.book.keeper(slot, mark)
+    keeper = draft.book.keeper(slot, hint)
     if keeper is None:
         return refused
     if asked not in (None, keeper):

@@ -8,8 +8,8 @@ The first rule that refuses is the one reported, in the order in which an operat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lbctl.model.address import Family
@@ -100,6 +100,18 @@ def selects_node(advertisement: L2Advertisement, node: Node) -> bool:
     return not advertisement.node_selectors or any_matches(
         advertisement.node_selectors, node.labels
     )
+
+
+def believed(nodes: Mapping[NodeName, Node]) -> Mapping[NodeName, Node]:
+    """Return the nodes with the readiness that may be acted on.
+
+    Where no node at all is Ready, the news is about the API server (it was away, and no kubelet
+    could renew its Lease), not about the nodes: then readiness counts for none of them. To fall
+    silent everywhere would turn an outage of the control plane into one of the Services.
+    """
+    if not nodes or any(node.ready for node in nodes.values()):
+        return nodes
+    return {name: replace(node, ready=True) for name, node in nodes.items()}
 
 
 def node_refusal(node: Node, report: SpeakerReport | None) -> Refused | None:

@@ -56,16 +56,15 @@ class PoolBook:
         rank = self.homes[index]
         return None if self.ranked[rank].avoid_buggy_ips and is_buggy_slot(slot) else rank
 
-    def keeper(self, slot: int, mark: str) -> PoolName | None:
+    def keeper(self, slot: int, hint: str) -> PoolName | None:
         """Return the pool in limbo from which a Service keeps the slot.
 
-        `mark` names the pools that the Service is known to have addresses from, with commas.
+        `hint` is the pool that the Service is known to have the address from, or empty.
         """
         if not self.limbo:
             return None
-        for name in mark.split(","):
-            if name.strip() in self.limbo:
-                return PoolName(name.strip())
+        if hint in self.limbo:
+            return PoolName(hint)
         for name, pool in self.limbo.items():
             if pool is not None and any(
                 first <= slot <= last for first, last in map(block_of, pool.ranges)

@@ -22,7 +22,7 @@ from lbctl.model.selector import any_matches
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.claims import PoolsByName, pools_by_name
-from lbctl.plan.eligibility import Eligible, placement, selects_node
+from lbctl.plan.eligibility import Eligible, believed, placement, selects_node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def survey(snapshot: Snapshot) -> Reaches:
     """Take from the snapshot what decides where Services can be announced."""
     return Reaches(
         pools=pools_by_name(snapshot.pools),
-        nodes=dict(snapshot.nodes),
+        nodes=dict(believed(snapshot.nodes)),
         speakers=dict(snapshot.speakers),
         advertisements=_valid(snapshot.advertisements),
     )

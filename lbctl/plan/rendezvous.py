@@ -27,7 +27,7 @@ from lbctl.model.names import LinkName, NodeName
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.announcement import AddressPlan
-from lbctl.plan.eligibility import node_refusal
+from lbctl.plan.eligibility import believed, node_refusal
 
 GENERATION: Final = 0
 
@@ -76,8 +76,9 @@ def rendezvous_membership(
 
 def _members(snapshot: Snapshot) -> dict[Member, MemberState]:
     members: dict[Member, MemberState] = {}
+    nodes = believed(snapshot.nodes)
     for name in sorted(snapshot.speakers):
-        node, report = snapshot.nodes.get(name), snapshot.speakers[name]
+        node, report = nodes.get(name), snapshot.speakers[name]
         if node is None:
             continue
         refused = node_refusal(node, report)

@@ -460,9 +460,10 @@ class Allocator(RuleBasedStateMachine):
 
 
 Allocator.TestCase.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
+    max_examples=300,
+    stateful_step_count=15,
     deadline=None,
+    report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestAllocator = Allocator.TestCase

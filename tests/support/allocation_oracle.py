@@ -123,7 +123,8 @@ def adopt(world: World, service: Service) -> dict[Family, Address]:
         names = []
         if pool is not None and serves(world, pool, service):
             names.append(pool.name)
-        marks = [name for name in service.mark.split(",") if name in world.limbo]
+        marked = service.mark.split(",")[-1 if family is Family.IPV6 else 0]
+        marks = [marked] if marked in world.limbo else []
         inside = [name for name, spec in world.limbo.items() if spec and address in spec]
         names.extend((marks or inside)[:1])
         if readable and service.request.pool:

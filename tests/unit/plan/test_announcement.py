@@ -282,3 +282,16 @@ def test_a_changed_service_is_replanned_alone_with_the_result_of_a_full_plan():
     assert plan_announcements(plan(before), after, changed, load_balancer_class=None) == plan(after)
     gone = world(services=[old], slices=slices)
     assert plan_announcements(plan(after), gone, changed, load_balancer_class=None) == plan(gone)
+
+
+def test_a_node_that_is_not_ready_loses_the_address_while_another_is_ready():
+    nodes = [make_node("node-a"), make_node("node-b"), make_node("node-c", ready=False)]
+    one = announcement_plan(world(nodes=nodes))[V4]
+    assert one.owner == "node-b"
+    assert one.candidates()[NodeName("node-c")].reason is Reason.NODE_NOT_READY
+
+
+def test_when_no_node_is_ready_the_address_stays_where_it_was():
+    """After an API outage every node is NotReady for a moment; nobody may fall silent."""
+    nodes = [make_node(name, ready=False) for name in NAMES]
+    assert announcement_plan(world(nodes=nodes))[V4].owner == announcement_plan(world())[V4].owner
