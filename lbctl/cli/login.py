@@ -36,7 +36,9 @@ def _by_plugin(path: Path, context: str | None) -> Credentials:
         )
     except config.ConfigException as error:
         raise CredentialsError(f"{path}: the login plug-in failed: {error}") from error
-    token = str(settings.api_key.get("authorization", "")).removeprefix("Bearer ")
+    # The key is called so since version 36 of the client, and "authorization" before.
+    bearer = settings.api_key.get("BearerToken") or settings.api_key.get("authorization") or ""
+    token = str(bearer).removeprefix("Bearer ")
     return Credentials(
         server=settings.host,
         source=str(path),

@@ -1,0 +1,205 @@
+"""`lbctl get` and `lbctl explain` as people type them, against the fake API over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.fake_api import FakeApi
+
+LBCTL = str(Path(sys.executable).parent / "lbctl")
+NAMESPACE = "lbctl-system"
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def kubeconfig(path: Path, server: str, **user: Any) -> Path:
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "here",
+                "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+                "clusters": [{"name": "here", "cluster": {"server": server}}],
+                "users": [{"name": "me", "user": user}],
+            }
+        )
+    )
+    return path
+
+
+def run(arguments: tuple[str, ...], config: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LBCTL, *arguments],
+        env={"KUBECONFIG": str(config), "PATH": "/usr/bin:/bin", "HOME": str(config.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def lbctl(tmp_path: Path) -> Iterator[Command]:
+    """Run a command against an API server that holds `world`."""
+
+    async def serve(arguments: tuple[str, ...], world: list[tuple[str, dict[str, Any]]]) -> Any:
+        async with FakeApi() as api:
+            for plural, body in world:
+                api.put(plural, body)
+            config = kubeconfig(tmp_path / "config", api.url)
+            return await asyncio.to_thread(run, arguments, config)
+
+    def command(*arguments: str, world: list[tuple[str, dict[str, Any]]] | None = None) -> Any:
+        return asyncio.run(serve(arguments, WORLD if world is None else world))
+
+    return command
+
+
+def service(name: str, **status: Any) -> tuple[str, dict[str, Any]]:
+    return (
+        "services",
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "uid": name,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {
+                "type": "LoadBalancer",
+                "clusterIP": "198.19.0.9",
+                "clusterIPs": ["198.19.0.9"],
+                "ipFamilies": ["IPv4"],
+                "ports": [{"protocol": "TCP", "port": 80}],
+                "selector": {"app": "web"},
+            },
+            "status": {"loadBalancer": status},
+        },
+    )
+
+
+def node(name: str) -> tuple[str, dict[str, Any]]:
+    ready = {"type": "Ready", "status": "True"}
+    return ("nodes", {"metadata": {"name": name, "uid": name}, "status": {"conditions": [ready]}})
+
+
+POOL = (
+    "ipaddresspools",
+    {
+        "metadata": {
+            "name": "first",
+            "namespace": NAMESPACE,
+            "uid": "p",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"addresses": ["192.0.2.10-192.0.2.11"]},
+    },
+)
+ADVERTISEMENT = (
+    "l2advertisements",
+    {"metadata": {"name": "all", "namespace": NAMESPACE, "uid": "a"}, "spec": {}},
+)
+WORLD = [POOL, ADVERTISEMENT, node("node1"), service("web", ingress=[{"ip": "192.0.2.10"}])]
+
+
+def test_explain_says_who_could_announce_and_why_nobody_does(lbctl: Command) -> None:
+    done = lbctl("explain", "web")
+    assert done.returncode == 1, done.stderr
+    assert "192.0.2.10 from pool first" in done.stdout
+    assert "NoSpeaker" in done.stdout
+    assert "cure:" in done.stdout
+
+
+def test_explain_as_json_is_the_same_value(lbctl: Command) -> None:
+    found = json.loads(lbctl("explain", "default/web", "-o", "json").stdout)
+    assert found["reason"] == "Allocated"
+    assert found["shown"] == ["192.0.2.10"]
+    assert found["fine"] is False
+    [address] = found["addresses"]
+    assert address["owner"] is None
+    assert [(c["node"], c["reason"]) for c in address["candidates"]] == [("node1", "NoSpeaker")]
+
+
+def test_explain_without_a_pool_names_the_check_and_the_cure(lbctl: Command) -> None:
+    done = lbctl("explain", "web", world=[service("web")])
+    assert done.returncode == 1
+    assert "NoPoolMatches" in done.stdout
+    assert "check: lbctl explain -n default web" in done.stdout
+
+
+def test_explain_of_a_service_that_is_not_there_says_so(lbctl: Command) -> None:
+    done = lbctl("explain", "nobody")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no Service default/nobody" in done.stderr
+
+
+def test_get_services_pools_and_nodes_are_tables(lbctl: Command) -> None:
+    services = lbctl("get", "services").stdout.splitlines()
+    assert services[0].split()[:3] == ["NAMESPACE", "NAME", "ADDRESSES"]
+    assert services[1].split()[:3] == ["default", "web", "192.0.2.10"]
+    pools = lbctl("get", "pools").stdout.splitlines()
+    assert pools[1].split()[:3] == ["first", "yes", "1/2"]
+    nodes = lbctl("get", "nodes").stdout.splitlines()
+    assert nodes[1].split()[:3] == ["node1", "yes", "none"]
+
+
+def test_get_as_json_lists_rows(lbctl: Command) -> None:
+    [row] = json.loads(lbctl("get", "pools", "-o", "json").stdout)
+    assert (row["name"], row["accepted"], row["available_ipv4"]) == ("first", True, 1)
+
+
+def test_a_missing_kubeconfig_is_a_usage_error_that_names_the_file(tmp_path: Path) -> None:
+    done = run(("get", "pools"), tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert str(tmp_path / "nowhere") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_api_server_that_cannot_be_reached_is_exit_code_3(tmp_path: Path) -> None:
+    done = run(("get", "pools"), kubeconfig(tmp_path / "config", "http://127.0.0.1:9"))
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_login_plug_in_is_run_by_the_official_client(tmp_path: Path) -> None:
+    """Cloud kubeconfigs: the program prints a credential, which must arrive as our token."""
+    answer = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": "from-the-plug-in"},
+    }
+    plugin = tmp_path / "plugin"
+    plugin.write_text(f"#!/bin/sh\ncat <<'E'\n{json.dumps(answer)}\nE\n")
+    plugin.chmod(0o755)
+
+    async def ask() -> tuple[Any, set[str]]:
+        async with FakeApi() as api:
+            api.tokens = {"from-the-plug-in"}
+            login = {
+                "exec": {
+                    "apiVersion": "client.authentication.k8s.io/v1",
+                    "command": str(plugin),
+                    "interactiveMode": "Never",
+                }
+            }
+            config = kubeconfig(tmp_path / "config", api.url, **login)
+            return await asyncio.to_thread(run, ("get", "pools"), config), api.tokens
+
+    done, _ = asyncio.run(ask())
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_quick_because_verbs_are_imported_when_used() -> None:
+    code = "import sys; from lbctl.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for heavy in ("aiohttp", "kubernetes", "pyroute2", "kopf"):
+        assert f"'{heavy}'" not in done.stdout
