@@ -8,6 +8,7 @@ does not hold is a row that says so, and no failure.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -31,6 +32,8 @@ def main() -> int:
     names = parser.parse_args().names or list(BENCHES)
     if unknown := set(names) - BENCHES.keys():
         parser.error(f"there is no bench {min(unknown)!r}; there are {', '.join(BENCHES)}")
+    # An end from outside takes the lab and the namespaces down too, like Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     where, found, failed = machine(), list[Figure](), False
     for name in names:
         _say(f"bench {name}")

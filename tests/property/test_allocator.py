@@ -49,6 +49,10 @@ NAMES = ["a", "b", "c", "d", "e"]
 POOLS = ["p", "q", "r"]
 
 KEYS = st.builds(ServiceKey, st.sampled_from(NAMESPACES), st.sampled_from(NAMES))
+WHICH = st.integers(0, 9)
+"""Chooses one of the Services that exist."""
+THEN = st.sampled_from(["write", "write", "write", "plan", "wait"])
+"""What the controller does before the next thing happens."""
 LABELS = st.sampled_from([{}, {"tier": "gold"}, {"tier": "tin"}])
 SELECTORS = st.sampled_from([make_selector(), make_selector({"tier": "gold"})])
 ALLOCATIONS = st.none() | st.builds(
@@ -125,17 +129,21 @@ class Allocator(RuleBasedStateMachine):
             max_size=3,
         ),
         services=st.lists(
-            st.tuples(KEYS, FAMILIES, SHARING, requests(), LABELS), min_size=2, max_size=10
+            st.tuples(KEYS, FAMILIES, SHARING, requests(), LABELS), min_size=3, max_size=10
         ),
+        then=THEN,
     )
-    def begin(self, pools, services):
+    def begin(self, pools, services, then):
         for name, (ranges, allocation) in zip(POOLS, pools, strict=False):
-            self.apply_pool(name, ranges, True, False, allocation)
+            self.apply_pool(name, ranges, True, False, allocation, "wait")
         for fields in services:
-            self.create_service(*fields)
+            self.create_service(*fields, "wait")
+        self._then(then)
 
-    @rule(key=KEYS, families=FAMILIES, sharing=SHARING, request=requests(), labels=LABELS)
-    def create_service(self, key, families, sharing, request, labels):
+    @rule(
+        key=KEYS, families=FAMILIES, sharing=SHARING, request=requests(), labels=LABELS, then=THEN
+    )
+    def create_service(self, key, families, sharing, request, labels, then):
         self.births += 1
         self._put(
             make_service(
@@ -147,72 +155,89 @@ class Allocator(RuleBasedStateMachine):
                 sharing_key=sharing[0],
                 ports=(sharing[1],),
                 traffic_policy=sharing[2],
-                request=(),
                 labels=labels,
             ),
             request=request,
         )
+        self._then(then)
 
-    @rule(key=KEYS)
-    def delete_service(self, key):
-        if self.services.pop(key, None) is not None:
-            self.changed.add(key)
+    @precondition(lambda self: self.services)
+    @rule(which=WHICH, then=THEN)
+    def delete_service(self, which, then):
+        service = self._service(which)
+        del self.services[service.key]
+        self.changed.add(service.key)
+        self._then(then)
 
-    @rule(key=KEYS, request=requests())
-    def edit_request(self, key, request):
-        if key in self.services:
-            self._put(self.services[key], request=request)
+    @precondition(lambda self: self.services)
+    @rule(which=WHICH, request=requests(), then=THEN)
+    def edit_request(self, which, request, then):
+        self._put(self._service(which), request=request)
+        self._then(then)
 
-    @rule(key=KEYS, families=FAMILIES)
-    def edit_families(self, key, families):
-        if key in self.services:
-            new = make_service(key, families=families[0])
-            self._put(
-                self.services[key],
-                families=families[0],
-                family_policy=families[1],
-                cluster_ips=new.cluster_ips,
-            )
+    @precondition(lambda self: self.services)
+    @rule(which=WHICH, families=FAMILIES, then=THEN)
+    def edit_families(self, which, families, then):
+        service = self._service(which)
+        self._put(
+            service,
+            families=families[0],
+            family_policy=families[1],
+            cluster_ips=make_service(families=families[0]).cluster_ips,
+        )
+        self._then(then)
 
-    @rule(key=KEYS, sharing=SHARING, selector=st.sampled_from([{"app": "x"}, {"app": "y"}]))
-    def edit_sharing(self, key, sharing, selector):
-        if key in self.services:
-            self._put(
-                self.services[key],
-                sharing_key=sharing[0],
-                ports=(make_port(sharing[1]),),
-                traffic_policy=sharing[2],
-                selector=selector,
-            )
+    @precondition(lambda self: self.services)
+    @rule(
+        which=WHICH,
+        sharing=SHARING,
+        selector=st.sampled_from([{"app": "x"}, {"app": "y"}]),
+        then=THEN,
+    )
+    def edit_sharing(self, which, sharing, selector, then):
+        self._put(
+            self._service(which),
+            sharing_key=sharing[0],
+            ports=(make_port(sharing[1]),),
+            traffic_policy=sharing[2],
+            selector=selector,
+        )
+        self._then(then)
 
-    @rule(key=KEYS, labels=LABELS)
-    def label_service(self, key, labels):
-        if key in self.services:
-            self._put(self.services[key], labels=labels)
+    @precondition(lambda self: self.services)
+    @rule(which=WHICH, labels=LABELS, then=THEN)
+    def label_service(self, which, labels, then):
+        self._put(self._service(which), labels=labels)
+        self._then(then)
 
-    @rule(key=KEYS, kind=st.sampled_from(["LoadBalancer", "ClusterIP", "headless", "foreign"]))
-    def flip_type(self, key, kind):
+    @precondition(lambda self: self.services)
+    @rule(
+        which=WHICH,
+        kind=st.sampled_from(["LoadBalancer", "ClusterIP", "headless", "foreign"]),
+        then=THEN,
+    )
+    def flip_type(self, which, kind, then):
         """The API server empties the status of a Service that is no LoadBalancer any more."""
-        if key in self.services:
-            service = self.services[key]
-            load_balancer = kind != "ClusterIP"
-            if load_balancer and not service.addresses:
-                # What it had comes back, although the status says nothing of it.
-                self.faithful = self.faithful and key not in dict(self._held(self.plan))
-            self._put(
-                service,
-                type="LoadBalancer" if load_balancer else "ClusterIP",
-                load_balancer_class="example.com/other" if kind == "foreign" else None,
-                cluster_ips=()
-                if kind == "headless"
-                else make_service(key, families=service.families).cluster_ips,
-                addresses=service.addresses if load_balancer else (),
-            )
+        service = self._service(which)
+        load_balancer = kind != "ClusterIP"
+        if load_balancer and not service.addresses:
+            # What it had comes back, although the status says nothing of it.
+            self.faithful = self.faithful and service.key not in dict(self._held(self.plan))
+        whole = make_service(families=service.families)
+        self._put(
+            service,
+            type="LoadBalancer" if load_balancer else "ClusterIP",
+            load_balancer_class="example.com/other" if kind == "foreign" else None,
+            cluster_ips=() if kind == "headless" else whole.cluster_ips,
+            addresses=service.addresses if load_balancer else (),
+        )
+        self._then(then)
 
-    @rule(namespace=st.sampled_from(NAMESPACES), labels=LABELS)
-    def label_namespace(self, namespace, labels):
+    @rule(namespace=st.sampled_from(NAMESPACES), labels=LABELS, then=THEN)
+    def label_namespace(self, namespace, labels, then):
         self.namespaces[namespace] = labels
         self.everything = True
+        self._then(then)
 
     @rule(
         name=st.sampled_from(POOLS),
@@ -220,8 +245,9 @@ class Allocator(RuleBasedStateMachine):
         auto_assign=st.sampled_from([True, True, False]),
         avoid_buggy=st.booleans(),
         allocation=ALLOCATIONS,
+        then=THEN,
     )
-    def apply_pool(self, name, ranges, auto_assign, avoid_buggy, allocation):
+    def apply_pool(self, name, ranges, auto_assign, avoid_buggy, allocation, then):
         entry = self._pool_object(name)
         pool = Pool(
             name=PoolName(name),
@@ -236,33 +262,37 @@ class Allocator(RuleBasedStateMachine):
             allocation=allocation,
         )
         self.pools[entry.key] = replace(entry, spec=pool, problems=())
+        self._then(then)
 
-    @rule(name=st.sampled_from(POOLS))
-    def edit_pool_into_nonsense(self, name):
+    @rule(name=st.sampled_from(POOLS), then=THEN)
+    def edit_pool_into_nonsense(self, name, then):
         entry = self._pool_object(name)
         self.pools[entry.key] = replace(entry, spec=None, problems=rejected_pool().problems)
+        self._then(then)
 
-    @rule(name=st.sampled_from(POOLS))
-    def delete_pool(self, name):
+    @precondition(lambda self: self.pools)
+    @rule(name=st.sampled_from(POOLS), then=THEN)
+    def delete_pool(self, name, then):
         for key in [key for key in self.pools if key.name == name]:
             del self.pools[key]
+        self._then(then)
 
-    @rule(key=KEYS, held=st.lists(st.sampled_from(ADDRESSES), max_size=2))
-    def write_status_by_hand(self, key, held):
-        if key in self.services:
-            self._put(self.services[key], addresses=tuple(held))
-            self.faithful = False
+    @precondition(lambda self: self.services)
+    @rule(which=WHICH, held=st.lists(st.sampled_from(ADDRESSES), max_size=2), then=THEN)
+    def write_status_by_hand(self, which, held, then):
+        self._put(self._service(which), addresses=tuple(held))
+        self.faithful = False
+        self._then(then)
 
     # What the controller does
 
-    @rule()
-    def plan_and_do_not_write(self):
+    def _then(self, then: str) -> None:
+        if then == "wait":
+            return
         self._plan()
-        self.faithful = False
-
-    @rule()
-    def plan_and_write(self):
-        self._plan()
+        if then == "plan":
+            self.faithful = False
+            return
         self._write()
         self._settle()
 
@@ -302,6 +332,9 @@ class Allocator(RuleBasedStateMachine):
                 assert sharing_refusal(one, [other]) is None
 
     # How
+
+    def _service(self, which: int) -> Service:
+        return self.services[sorted(self.services)[which % len(self.services)]]
 
     def _put(self, service: Service, **fields: object) -> None:
         self.services[service.key] = replace(service, **fields)  # type: ignore[arg-type]
@@ -461,7 +494,7 @@ class Allocator(RuleBasedStateMachine):
 
 Allocator.TestCase.settings = settings(
     max_examples=300,
-    stateful_step_count=15,
+    stateful_step_count=25,
     deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
