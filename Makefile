@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT := python3-venv iproute2 nftables conntrack runc containernetworking-plugins openssl arping iputils-ping ca-certificates procps util-linux
+APT := python3-venv kmod iproute2 nftables conntrack runc containernetworking-plugins openssl arping iputils-ping ca-certificates procps util-linux
 SOURCES := lbctl speaker tests docs
 
 .PHONY: help setup system format lint types arch test property netns cluster manifests drift binaries bench demo check clean
@@ -28,7 +28,8 @@ system:
 
 $(VENV)/.ready: constraints.txt pyproject.toml
 	@echo "installing the pinned Python packages into $(VENV)" >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# Without python3-venv, or interrupted, venv leaves a python without pip behind.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "cannot make $(VENV): \`make setup\` as root installs what is missing" >&2; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -69,7 +70,7 @@ drift: $(VENV)/.ready ## Fail if a generated file is not what the code says
 
 check: setup lint types arch drift test property netns cluster ## Everything a merge needs
 
-bench: setup binaries ## Measure the figures of docs/explanation/performance.md; nothing else may run
+bench: setup binaries ## Measure the figures that the product promises; nothing else may run
 	$(BIN)/python -m tests.bench
 
 demo: setup binaries ## A lab, a Service, an address, an answer

@@ -76,7 +76,7 @@ class Credentials:
         else:
             try:
                 context.load_verify_locations(cadata=self.ca_pem.decode("ascii"))
-            except (ssl.SSLError, UnicodeDecodeError) as error:
+            except (ssl.SSLError, ValueError) as error:  # ValueError: not ASCII, or empty
                 raise CredentialsError(
                     f"{self.source}: certificate-authority holds no readable PEM certificate"
                 ) from error

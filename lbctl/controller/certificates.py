@@ -14,7 +14,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -88,9 +88,14 @@ def why_unfit(pair: ServingPair, *, dns_names: tuple[str, ...], now: dt.datetime
         key = serialization.load_pem_private_key(pair.key_pem, password=None)
         trusted = x509.load_pem_x509_certificates(pair.trusted_pem)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (ValueError, TypeError, x509.ExtensionNotFound):
+        same_key = certificate.public_key() == key.public_key()
+    except (
+        ValueError, TypeError, UnsupportedAlgorithm,
+        x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion,
+    ):  # fmt: skip
+        # The Secret may hold anything that somebody put there.
         return "it is not readable"
-    if certificate.public_key() != key.public_key():
+    if not same_key:
         return "its key belongs to another certificate"
     if not any(_signed(certificate, authority) for authority in trusted):
         return "its CA is not the trusted one"
@@ -138,7 +143,7 @@ def _first_certificate(pem: bytes, *, now: dt.datetime) -> bytes:
     """Return the first certificate of a bundle, or b"" if it holds none that is still good."""
     try:
         first = x509.load_pem_x509_certificates(pem)[0]
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, x509.InvalidVersion):
         return b""
     if first.not_valid_after_utc <= now:
         return b""
@@ -148,6 +153,6 @@ def _first_certificate(pem: bytes, *, now: dt.datetime) -> bytes:
 def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True

@@ -84,10 +84,12 @@ class ConfigurationDesk:
                 verdict,
                 accepted_patch(advertisement, verdict, now, own_schema=own),
             )
+        self.desk.keep_only(verdicts)
         return verdicts
 
     def _submit(self, found: Configured[Any], verdict: Verdict, patch: Patch | None) -> None:
         if patch is None:
+            self.desk.settle(found.key)
             return
         resource = self._inputs.groups[found.key.kind]
         path = f"{resource.collection(found.key.namespace)}/{found.key.name}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -69,6 +69,14 @@ class Desk(Generic[Key]):
     def refusals(self) -> Iterator[str]:
         """Yield what the API server refuses to let us write, one sentence per text."""
         yield from dict.fromkeys(self._refusals.values())
+
+    def settle(self, key: Key) -> None:
+        """Forget the refusal of an object that is gone or shows what it shall."""
+        self._refusals.pop(key, None)
+
+    def keep_only(self, present: Container[Key]) -> None:
+        """Forget the refusals of objects that are gone."""
+        self._refusals = {key: text for key, text in self._refusals.items() if key in present}
 
     def submit(self, key: Key, write: Write, written: Callable[[dict[str, Any]], None]) -> None:
         """Have `write` sent unless the same is under way; `written` gets the stored object."""

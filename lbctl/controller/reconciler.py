@@ -110,6 +110,8 @@ class Reconciler:
         """Yield why decisions are not made or not written."""
         if self._failing:
             yield "planning fails; the log has the reason"
+        if not self._leadership.leading.is_set():
+            return  # what was refused to us then is the leader's to find out now
         if self._summary.problem is not None:
             yield self._summary.problem
         yield from self._services.desk.refusals()
@@ -168,6 +170,7 @@ class Reconciler:
                 logger.exception("planning failed; trying again with everything")
                 self._failing, self._everything = True, True
                 self._plan = self._plan.memory()
+                self._services.begin_term()
                 await asyncio.sleep(self._pace.after_failure_s)
                 self._news()
             else:

@@ -3,7 +3,9 @@
 `look` compares decisions with what the Services show and submits a write where they differ. An
 address that one Service still shows and another shall have is handed over in order: the taker's
 write is held back until the giver's is seen to be done, so that no watcher ever finds one address
-on two Services. The caller is `lbctl.controller.reconciler`.
+on two Services. Who must wait while another waits for him (Services that exchange addresses)
+gives up first and takes afterwards, or both would wait for ever. The caller is
+`lbctl.controller.reconciler`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lbctl.api.events import EventRecorder, EventType, ObjectRef
@@ -20,7 +22,7 @@ from lbctl.api.writer import Writer, patch_status
 from lbctl.controller.configuration import rfc3339
 from lbctl.controller.desk import Desk, DeskPace
 from lbctl.controller.inputs import Inputs
-from lbctl.controller.said import Saying, deprecation, released, sayings
+from lbctl.controller.said import CLEAR_ASSIGNMENT, Saying, deprecation, released, sayings
 from lbctl.kube.fold import Source
 from lbctl.kube.groups import SERVICES
 from lbctl.kube.patches import ALLOCATED, service_patch
@@ -28,6 +30,8 @@ from lbctl.kube.service import WrittenService
 from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import ServiceKey
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
 from lbctl.model.service import ObservedCondition, Service
 from lbctl.plan.allocation import Decision
 
@@ -40,6 +44,7 @@ class _Difference:
     """Hold one Service that does not show what was decided."""
 
     service: WrittenService
+    decision: Decision
     patch: Mapping[str, Any]
     said: tuple[Saying, ...]
     gains: tuple[Address, ...]
@@ -97,6 +102,9 @@ class ServiceDesk:
 
     def begin_term(self) -> None:
         """Forget what only held for the term before."""
+        present = self._inputs.snapshot().services
+        self._deprecated = {key: said for key, said in self._deprecated.items() if key in present}
+        self.desk.keep_only(present)
         self._leaving.clear()
         self._leaves.clear()
         self._waiting.clear()
@@ -113,9 +121,11 @@ class ServiceDesk:
         if isinstance(decision, Outcome):
             self._say_deprecated(service)
         if patch is None:
+            self.desk.settle(service.key)
             return None
         return _Difference(
             service=service,
+            decision=decision,
             patch=patch,
             said=_said(service, decision),
             gains=tuple(a for a in addresses if a not in service.addresses),
@@ -131,7 +141,9 @@ class ServiceDesk:
         if held_back:
             for address in held_back:
                 self._waiting.setdefault(address, set()).add(service.key)
-            return
+            if not any(self._waiting.get(leaving) for leaving in self._leaves.get(service.key, ())):
+                return
+            difference = _half_way(difference, held_back, rfc3339(self._wall()))
 
         def written(body: dict[str, Any]) -> None:
             self._inputs.observe(Source.SERVICES, body)
@@ -164,6 +176,7 @@ class ServiceDesk:
     def _gone(self, key: ServiceKey) -> None:
         self._note_leaving(key, frozenset())
         self._deprecated.pop(key, None)
+        self.desk.settle(key)
 
     def _say_deprecated(self, service: WrittenService) -> None:
         """Warn when the use of deprecated annotations is new, not at a restart."""
@@ -171,10 +184,8 @@ class ServiceDesk:
         before = self._deprecated.get(service.key)
         if before == now:
             return
-        if now[1]:
-            self._deprecated[service.key] = now
-        else:
-            self._deprecated.pop(service.key, None)
+        # Kept for those without, too: what they take to later is then known to be new.
+        self._deprecated[service.key] = now
         said_by_another_process = before is None and shown_allocated(service) is not None
         if now[1] and not said_by_another_process:
             self._unsaid.append((service, deprecation(now[1])))
@@ -207,6 +218,33 @@ class ServiceDesk:
 def shown_allocated(service: Service) -> ObservedCondition | None:
     """Return the condition lbctl.io/Allocated as the Service shows it."""
     return next((c for c in service.conditions if c.type == ALLOCATED), None)
+
+
+def _half_way(difference: _Difference, held_back: Iterable[Address], now: str) -> _Difference:
+    """Return the step that gives up what must go and does not take what others still show."""
+    decision, waits_for = difference.decision, frozenset(held_back)
+    assert isinstance(decision, Outcome), "only an Outcome gains addresses"
+    has = [
+        (address, pool)
+        for address, pool in zip(decision.addresses, decision.pools, strict=True)
+        if address not in waits_for
+    ]
+    missing = ", ".join(map(str, sorted(waits_for, key=str)))
+    step = decision._replace(
+        addresses=tuple(address for address, _ in has),
+        pools=tuple(pool for _, pool in has),
+        refused=Refused(
+            reason=Reason.ADDRESS_IN_USE,
+            detail=f"waits until another Service has given up {missing}",
+        ),
+    )
+    patch = service_patch(difference.service, step, now)
+    assert patch is not None, "an address leaves"
+    return replace(
+        difference,
+        patch=patch,
+        said=tuple(said for said in difference.said if said.reason == CLEAR_ASSIGNMENT),
+    )
 
 
 def _said(service: Service, decision: Decision) -> tuple[Saying, ...]:

@@ -5,7 +5,7 @@ is found again by the hash of what went into it: the files of the Go modules in
 `deploy/lab`, the commands below and the version of Go. Each recipe is cached alone
 (`parts/`), and `bin/<hash>` holds hard links to the parts: a change of the echo
 server does not compile Kubernetes again. Nothing is ever half there: a directory
-is filled under another name and renamed. Called by `lbctl lab up` and `make setup`.
+is filled under another name and renamed. Called by `lbctl lab up` and `make binaries`.
 """
 
 import contextlib

@@ -56,6 +56,7 @@ def up(spec: LabSpec, progress: Progress) -> None:
     Raises RequirementsError, SpecError (the lab runs with other settings), BusyError, and the
     errors of the parts: BuildError, PkiError, WiringError, MachineError, ApiError.
     """
+    requirements.load_bridge_filter()
     lacks = requirements.missing(spec.directory)
     if lacks:
         raise RequirementsError("this host cannot hold a lab:\n" + "\n".join(map(str, lacks)))

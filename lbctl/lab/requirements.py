@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,20 @@ class Requirement:
 
     def __str__(self) -> str:
         return f"{self.missing}: {self.cure}"
+
+
+def load_bridge_filter(settings: Path = Path("/proc/sys/net/bridge")) -> None:
+    """Load br_netfilter, which no kernel loads by itself; a host without bridges lacks it.
+
+    The host's own bridges go on as before: filtering is switched off again in its network
+    namespace, and the lab's namespaces have switches of their own. What does not work is found
+    by `missing`.
+    """
+    if settings.is_dir() or shutil.which("modprobe") is None:
+        return
+    subprocess.run(["modprobe", "br_netfilter"], capture_output=True, check=False)
+    for switch in settings.glob("bridge-nf-call-*"):
+        switch.write_text("0")
 
 
 def missing(place: Path) -> list[Requirement]:

@@ -60,7 +60,7 @@ def not_ours(
             reason=Reason.FOREIGN_CLASS,
             detail=f"spec.loadBalancerClass is {service.load_balancer_class or 'not set'}, this "
             f"installation serves {load_balancer_class or 'Services without a class'}",
-            release=bool(service.mark) and _foreign_entry(service, book, before) is None,
+            release=bool(service.mark) and _foreign_entry(service, book, ()) is None,
         )
     if service.mark or not (service.addresses or service.hostnames):
         return None

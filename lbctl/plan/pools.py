@@ -66,9 +66,9 @@ class PoolBook:
         if hint in self.limbo:
             return PoolName(hint)
         for name, pool in self.limbo.items():
-            if pool is not None and any(
-                first <= slot <= last for first, last in map(block_of, pool.ranges)
-            ):
+            if pool is None or (pool.avoid_buggy_ips and is_buggy_slot(slot)):
+                continue
+            if any(first <= slot <= last for first, last in map(block_of, pool.ranges)):
                 return name
         return None
 

@@ -21,8 +21,11 @@ SILENCE_S: Final = 40.0
 """Contact older than this is no contact; the node lifecycle controller waits as long."""
 
 RETURN_S: Final = 2.0
-"""Contact must have been back for so long before addresses are ours again: the first watch
+"""Every input must have been heard for so long before addresses are ours again: the first watch
 events after an outage bring the moves that we missed."""
+
+LOOK_S: Final = 1.0
+"""How often to look whether the inputs are back, while something is released."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,14 @@ class Contact:
     """Hold when the API server last answered, and the claims heard since.
 
     `last` None means never: then nothing has been announced that could be released.
+    `silent_at` is the latest moment at which there certainly was no contact.
     """
 
     last: Instant | None = None
     heard: Mapping[Address, Instant] = field(default_factory=dict)
     released: frozenset[Address] = frozenset()
+    silent_at: Instant | None = None
+    looked_at: Instant | None = None
     back_since: Instant | None = None
 
     @property
@@ -45,27 +51,43 @@ class Contact:
             moments.append(self.last + SILENCE_S)
         if self.back_since is not None:
             moments.append(self.back_since + RETURN_S)
+        elif self.released and self.looked_at is not None:
+            moments.append(self.looked_at + LOOK_S)
         return min(moments, default=None)
 
 
 def claimed(contact: Contact, now: Instant, address: Address) -> Contact:
     """Note that a published peer announced `address` as its own at `now`."""
-    return judged(replace(contact, heard={**contact.heard, address: now}), now, contact.last)
+    noted = replace(contact, heard={**contact.heard, address: now})
+    return judged(noted, now, contact.last, contact.last)
 
 
-def judged(contact: Contact, now: Instant, last: Instant | None) -> Contact:
+def judged(contact: Contact, now: Instant, last: Instant | None, inputs: Instant | None) -> Contact:
     """Return what is released at `now`, the API server having answered at `last`.
 
-    Idempotent; early and late calls are harmless.
+    `inputs` is when the input that was silent longest was heard. One answer ends the silence,
+    but what was missed arrives with the watches, each of which comes back in its own time; an
+    address taken back before that would be answered twice. Idempotent; early and late calls
+    are harmless.
     """
     if last is None:
         return contact
     heard = {address: at for address, at in contact.heard.items() if at > last}
     if now - last >= SILENCE_S:
-        return Contact(last=last, heard={}, released=contact.released | heard.keys())
+        released = contact.released | heard.keys()
+        return Contact(last=last, released=released, silent_at=now, looked_at=now)
     if not contact.released:
         return Contact(last=last, heard=heard)
+    waiting = Contact(
+        last=last,
+        heard=heard,
+        released=contact.released,
+        silent_at=contact.silent_at,
+        looked_at=now,
+    )
+    if contact.silent_at is not None and (inputs is None or inputs <= contact.silent_at):
+        return waiting
     back_since = now if contact.back_since is None else contact.back_since
     if now - back_since >= RETURN_S:
         return Contact(last=last, heard=heard)
-    return Contact(last=last, heard=heard, released=contact.released, back_since=back_since)
+    return replace(waiting, back_since=back_since)

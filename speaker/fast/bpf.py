@@ -66,8 +66,10 @@ Program = tuple[Instruction, ...]
 REJECT_ALL: Final[Program] = (Instruction(RET, 0, 0, 0),)
 
 
-def covering_prefixes(addresses: Collection[int], *, width: int) -> tuple[Prefix, ...]:
-    """Return at most `MAX_PREFIXES` disjoint prefixes that cover `addresses`, of `width` bits.
+def covering_prefixes(
+    addresses: Collection[int], *, width: int, limit: int = MAX_PREFIXES
+) -> tuple[Prefix, ...]:
+    """Return at most `limit` disjoint prefixes that cover `addresses`, of `width` bits.
 
     Starting from the one prefix that covers all, the widest is split again and again, each half
     shrunk to what it holds: a few scattered pools end up as their own prefixes, few addresses as
@@ -82,7 +84,7 @@ def covering_prefixes(addresses: Collection[int], *, width: int) -> tuple[Prefix
     while splittable:
         _, low, high, prefix = heapq.heappop(splittable)
         size = 1 << (width - prefix.length)
-        if high - low == size or len(done) + len(splittable) + 1 >= MAX_PREFIXES:
+        if high - low == size or len(done) + len(splittable) + 1 >= limit:
             done.append(prefix)
             continue
         middle = _split(ordered, low, high, prefix)

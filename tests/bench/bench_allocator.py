@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 from lbctl.lab.records import Progress
@@ -47,7 +48,7 @@ def figures(progress: Progress) -> list[Figure]:
     rates: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     for number in range(_ROUNDS):
         for kind, snapshot in snapshots.items():
-            rates[kind].append(_PENDING / timed(lambda held=snapshot: whole(held))[0])
+            rates[kind].append(_PENDING / timed(partial(whole, snapshot))[0])
         words = ", ".join(f"{kind}: {found[-1]:,.0f}/s" for kind, found in rates.items())
         progress(f"round {number + 1} of {_ROUNDS}: {words}")
     small = rates[_SMALL]

@@ -106,4 +106,5 @@ def _ask(asker: Host, first: IPv4Address) -> dict[str, float]:
         check=True,
         timeout=60,
     )
-    return json.loads(done.stdout)
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lbctl.lab import records
 from lbctl.lab import spec as at
@@ -67,7 +68,7 @@ def figures(progress: Progress) -> list[Figure]:
     ]
 
 
-def measure(lab: str, progress: Progress) -> dict[str, dict]:
+def measure(lab: str, progress: Progress) -> dict[str, Any]:
     """Run the measuring program beside the API server of a lab with lbctl and no pool."""
     record = records.load(lab)
     server = f"https://127.0.0.1:{at.API_PORT}"
@@ -85,4 +86,5 @@ def measure(lab: str, progress: Progress) -> dict[str, dict]:
             check=True,
             timeout=TIMEOUT_S,
         )
-    return json.loads(done.stdout)
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured

@@ -199,7 +199,8 @@ class Bench:
     async def _events(self) -> int:
         path = f"/api/v1/namespaces/{NAMESPACE}/events"
         listed = await self.session.request("GET", path, params={"limit": "1"})
-        return len(listed.body["items"]) + listed.body["metadata"].get("remainingItemCount", 0)
+        more: int = listed.body["metadata"].get("remainingItemCount", 0)
+        return len(listed.body["items"]) + more
 
     async def make_pool(self) -> None:
         body = {

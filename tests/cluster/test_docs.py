@@ -17,10 +17,11 @@ TUTORIAL = ROOT / "docs" / "tutorial" / "first-address.md"
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_every_block_of_the_tutorial_works(kubectl: Path) -> None:
+def test_every_block_of_the_tutorial_works() -> None:
     blocks = BLOCK.findall(TUTORIAL.read_text())
     assert len(blocks) >= 8
-    search = f"{Path(sys.executable).parent}:{kubectl.parent}:{os.environ['PATH']}"
+    # Nothing on PATH that a bare machine does not have: the tutorial brings its own.
+    search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     try:
         done = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-x", "-c", "\n".join(blocks)],

@@ -272,6 +272,35 @@ def test_a_link_without_ipv6_still_serves_ipv4_and_ipv6_when_it_comes(speaker, n
     node.ip("-6", "addr", "replace", f"{node.address6}/64", "dev", "eth0", "nodad")
 
 
+def test_a_fault_of_ipv6_ends_also_when_it_took_the_addresses_away(speaker, node):
+    node.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+    try:
+        speaker.table(entry(V6))
+        speaker.expect(LinkFault, link="eth0", family=6)
+        speaker.table()
+    finally:
+        node.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0")
+    speaker.expect(LinkOk, link="eth0", family=6)
+    node.ip("-6", "addr", "replace", f"{node.address6}/64", "dev", "eth0", "nodad")
+
+
+def test_scattered_addresses_are_answered_with_the_option_memory_of_older_kernels(
+    speaker, node, client
+):
+    before = node.run("sysctl", "-n", "net.core.optmem_max").strip()
+    node.run("sysctl", "-qw", "net.core.optmem_max=20480")
+    try:
+        scattered = [f"203.0.113.{2 * number}" for number in range(100)]
+        scattered += [f"2001:db8:1::2:{number:x}0" for number in range(100)]
+        speaker.table(*(entry(address, announce=False) for address in scattered))
+        speaker.table(*(entry(each, announce=False) for each in (*scattered, V4, V6)))
+        speaker.expect(LinkOk, link="eth0", family=6)
+        assert answers_to(client, V4)
+        assert answers_to(client, V6)
+    finally:
+        node.run("sysctl", "-qw", f"net.core.optmem_max={before}")
+
+
 def test_garbage_on_the_wire_never_stops_it(speaker, fastpath, client):
     speaker.table(entry(V4), entry(V6))
     speaker.expect(LinkOk, link="eth0", family=6)

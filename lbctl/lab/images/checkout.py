@@ -9,7 +9,7 @@ the content, and a Deployment rolls exactly when something changed.
 
 Everything is compiled with unchecked hashes (PEP 552): with a read-only root nothing
 could be compiled at start, and times of files do not survive an image. Called by
-`lbctl lab install` and `make image`.
+`lbctl.lab.install`.
 """
 
 import contextlib

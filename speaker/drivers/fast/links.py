@@ -59,6 +59,8 @@ class Links:
         self._known: dict[int, Link] = {}
         self._told: set[int] = set()
         self._inventory_complete = False
+        self._asking = False
+        self._ask_again = False
         self._ports: dict[LinkName, Port] = {}
         self._state: dict[tuple[LinkName, int], LinkFault | LinkOk] = {}
         self._netlink = _open_netlink()
@@ -110,8 +112,17 @@ class Links:
                 self._on_event(event)
 
     def _ask_for_all(self) -> None:
+        """Begin a dump, or note that one must follow the one under way.
+
+        The kernel refuses a second dump while one runs (EBUSY); to forget what the first one
+        has told already would then take those links for gone.
+        """
+        if self._asking:
+            self._ask_again = True
+            return
         self._told.clear()
         self._netlink.send(dump_request())
+        self._asking = True
 
     def _on_event(self, event: LinkEvent) -> None:
         match event:
@@ -133,6 +144,12 @@ class Links:
                 if changed is not None and (changed.name, 6) in self._state:
                     self.rewire([changed.name])
             case DumpDone():
+                self._asking = False
+                if self._ask_again:
+                    # Events were lost meanwhile, perhaps of links that this dump told before.
+                    self._ask_again = False
+                    self._ask_for_all()
+                    return
                 self._known = {index: self._known[index] for index in self._told}
                 self._inventory_complete = True
                 self.rewire(self._conductor.links | self._ports.keys())
@@ -141,7 +158,9 @@ class Links:
         if name not in self._conductor.links:
             self._drop(name)
             for key in [key for key in self._state if key[0] == name]:
-                del self._state[key]
+                # lb-speaker must not keep a fault of a link that nobody looks at any more.
+                if isinstance(self._state.pop(key), LinkFault):
+                    self._on_report(LinkOk(link=name, family=key[1]))
             return
         link = next((each for each in self._known.values() if each.name == name), None)
         problem = _problem_of(name, link)
@@ -175,13 +194,15 @@ class Links:
         state6: LinkFault | LinkOk = LinkOk(link=link.name, family=6)
         try:
             port.set_addresses(addresses)
+            if isinstance(self._state.get((link.name, 6)), LinkFault):
+                # The fault itself took the IPv6 addresses away from here: it is asked for again
+                # without them, or it would stand for ever.
+                port.require_ipv6()
         except DriverError as error:
             state6 = LinkFault(link=link.name, message=str(error), family=6)
         self._tell(LinkOk(link=link.name))
-        if any(address.version == 6 for address in addresses):
+        if (link.name, 6) in self._state or any(address.version == 6 for address in addresses):
             self._tell(state6)
-        else:
-            self._state.pop((link.name, 6), None)
         if port.families != families_before:
             self._on_link(LinkReady(link=link.name, families=port.families))
 

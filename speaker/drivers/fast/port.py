@@ -19,7 +19,14 @@ from speaker.drivers.fast.error import DriverError
 from speaker.drivers.fast.groups import GroupMembership
 from speaker.drivers.fast.packet import attach, open_packet_socket
 from speaker.drivers.fast.responder import ArpResponder, LinkCounters, NdpResponder
-from speaker.fast.bpf import Prefix, arp_program, covering_prefixes, ndp_program
+from speaker.fast.bpf import (
+    MAX_PREFIXES,
+    Prefix,
+    Program,
+    arp_program,
+    covering_prefixes,
+    ndp_program,
+)
 from speaker.fast.table import AddressTable, Claim
 from speaker.wire import arp, ndp
 from speaker.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV6, Mac
@@ -78,10 +85,9 @@ class Port:
         """
         v4 = [int(each) for each in addresses if isinstance(each, IPv4Address)]
         v6 = [each for each in addresses if isinstance(each, IPv6Address)]
-        prefixes = covering_prefixes(v4, width=32)
-        if prefixes != self._prefixes[4]:
-            attach(self._arp, arp_program(prefixes))
-            self._prefixes[4] = prefixes
+        self._prefixes[4] = _filter(
+            self._arp, v4, width=32, program=arp_program, before=self._prefixes[4]
+        )
         if not v6:
             self._close_ndp()
             return
@@ -120,18 +126,26 @@ class Port:
         return True
 
     def _serve_ipv6(self, addresses: Collection[IPv6Address]) -> None:
-        self._require_ipv6()
+        self.require_ipv6()
         # Groups before the filter: nobody hears the filter, but everybody the groups' reports.
         self._groups.set_addresses(addresses)
-        prefixes = covering_prefixes([int(each) for each in addresses], width=128)
         if self._ndp is None:
-            self._ndp = self._open_ndp(prefixes)
-        elif prefixes != self._prefixes[6]:
-            attach(self._ndp, ndp_program(prefixes))
-        self._prefixes[6] = prefixes
+            self._ndp = self._open_ndp()
+        self._prefixes[6] = _filter(
+            self._ndp,
+            [int(each) for each in addresses],
+            width=128,
+            program=ndp_program,
+            before=self._prefixes[6],
+        )
 
-    def _require_ipv6(self) -> None:
-        """Refuse a link on which the kernel has IPv6 off: it would not carry the traffic either."""
+    def require_ipv6(self) -> None:
+        """Refuse a link on which the kernel has IPv6 off: it would not carry the traffic either.
+
+        Raises:
+            DriverError: IPv6 is off or missing, with the cure.
+
+        """
         name = self.link.name
         try:
             disabled = (_CONF / name / "disable_ipv6").read_text().strip() != "0"
@@ -146,8 +160,8 @@ class Port:
                 f"leave this link out of the L2Advertisement of IPv6 pools"
             )
 
-    def _open_ndp(self, prefixes: tuple[Prefix, ...]) -> socket.socket:
-        opened = open_packet_socket(self.link.name, ETHERTYPE_IPV6, ndp_program(prefixes))
+    def _open_ndp(self) -> socket.socket:
+        opened = open_packet_socket(self.link.name, ETHERTYPE_IPV6, ndp_program(()))
         responder = NdpResponder(
             link=self.link.name,
             mac=self.mac,
@@ -166,3 +180,36 @@ class Port:
             asyncio.get_running_loop().remove_reader(self._ndp)
             self._ndp.close()
             self._ndp = None
+
+
+def _filter(
+    opened: socket.socket,
+    addresses: Collection[int],
+    *,
+    width: int,
+    program: Callable[[tuple[Prefix, ...]], Program],
+    before: tuple[Prefix, ...],
+) -> tuple[Prefix, ...]:
+    """Let `opened` receive what concerns `addresses`, as narrowly as the kernel's memory allows.
+
+    net.core.optmem_max (20,480 bytes before Linux 6.8) has to hold the old program and the new
+    one, each several times its classic size. Fewer and wider prefixes only cost wake-ups for
+    frames that the exact match then drops; a refused filter would cost the answers.
+
+    Raises:
+        DriverError: the kernel refuses even a single prefix.
+
+    """
+    limit = MAX_PREFIXES
+    while True:
+        prefixes = covering_prefixes(addresses, width=width, limit=limit)
+        if prefixes == before:
+            return prefixes
+        try:
+            attach(opened, program(prefixes))
+        except DriverError:
+            if limit == 1:
+                raise
+            limit //= 2
+        else:
+            return prefixes

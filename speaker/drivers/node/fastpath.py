@@ -153,6 +153,10 @@ class FastpathClient:
             case Yielded():
                 self._on_yielded(message.address)
             case Applied():
+                if message.refused:
+                    # What is in force is not what we said: a removal that was too old would
+                    # never be said again. The whole table removes whatever it does not name.
+                    self._sent = None
                 for stale in message.refused:
                     self._on_stale(stale.known.number)
             case LinkFault():

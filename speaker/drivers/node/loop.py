@@ -151,6 +151,12 @@ class SpeakerLoop:
         moments = [at for at in (*heard, self.statements.contact_at, self._probed_at) if at]
         return max(moments, default=None)
 
+    @property
+    def inputs_contact(self) -> Instant | None:
+        """Return when the input that has been silent longest was heard."""
+        heard = [reflector.contact_at for reflector in self.reflectors.values()]
+        return min((at or 0.0 for at in heard), default=None)
+
     def _items(self, source: Source) -> Mapping[Any, Any]:
         reflector = self.reflectors.get(source)
         return {} if reflector is None else reflector.items
@@ -196,7 +202,7 @@ class SpeakerLoop:
             pass
 
     def _step(self, now: Instant) -> None:
-        self.contact = judged(self.contact, now, self.last_contact)
+        self.contact = judged(self.contact, now, self.last_contact, self.inputs_contact)
         yielded, self._yielded = frozenset(self._yielded), set()
         snapshot = self._world.snapshot()
         self.intentions = conduct(

@@ -33,6 +33,10 @@ from speaker.agent.statement import statement_changes
 
 AGAIN_S: Final = 1.0
 """Pause after a write that did not succeed."""
+LOOK_LOAD_FACTOR: Final = 2.0
+LOOK_MAX_S: Final = 1.0
+"""After writes have ended the differences are looked for once more, for all of them together, at
+most in a third of the time: one look per write would cost the square of their number."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +67,8 @@ class StatusPublisher:
         self._statements = statements
         self._busy: dict[str, asyncio.Task[object]] = {}
         self._last: tuple[Intentions, Mapping[ServiceKey, Service]] | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._look_s = 0.0
 
     def consider(self, intentions: Intentions, services: Mapping[ServiceKey, Service]) -> None:
         """Write whatever differs from what the API server shows; never blocks."""
@@ -87,15 +93,21 @@ class StatusPublisher:
             speakers=working_nodes(intentions),
             own_schema=resource.own_schema,
         )
+        collection = resource.collection(self._namespace)
         for statement, found in changes.write:
+            if f"{collection}/{statement.name}" in self._busy:
+                continue
             wanted = service_l2_status(self._table, self._namespace, statement)
             self._start(wanted.path, self._state(wanted, statement, found, services))
         for found in changes.remove:
-            path = f"{resource.collection(self._namespace)}/{found.name}"
+            path = f"{collection}/{found.name}"
             self._start(path, self._remove(path, found))
 
     async def stop(self) -> None:
         """Cancel what is under way."""
+        if self._look is not None:
+            self._look.cancel()
+        self._last = None
         tasks = list(self._busy.values())
         for task in tasks:
             task.cancel()
@@ -116,9 +128,19 @@ class StatusPublisher:
         error = task.exception()
         if error is not None:
             logger.error("writing %s failed", path, exc_info=error)
-        if self._last is not None:
+        if self._last is not None and self._look is None:
             # What is wanted may have changed meanwhile.
-            self.consider(*self._last)
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(self._look_s, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if self._last is None:
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.consider(*self._last)
+        self._look_s = min(LOOK_MAX_S, LOOK_LOAD_FACTOR * (loop.time() - began))
 
     async def _state(
         self,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from lbctl.controller.certificates import (
     LIFETIME,
@@ -97,3 +99,16 @@ def test_garbage_in_the_secret_is_unfit_and_never_raises(garbage):
 def test_the_private_key_does_not_show_in_a_log_line():
     pair = make_serving_pair(dns_names=NAMES, now=NOW)
     assert "PRIVATE KEY" not in repr(pair)
+
+
+def test_a_certificate_of_an_unknown_version_is_replaced_and_raises_nothing():
+    good = make_serving_pair(dns_names=NAMES, now=NOW)
+    der = x509.load_pem_x509_certificate(good.certificate_pem).public_bytes(Encoding.DER)
+    # The version is an INTEGER in context tag 0 at the beginning (RFC 5280 4.1): 2 means 3.
+    strange = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    assert strange != der
+    pem = ssl.DER_cert_to_PEM_cert(strange).encode()
+    for pair in (replace(good, certificate_pem=pem), replace(good, trusted_pem=pem)):
+        assert why_unfit(pair, dns_names=NAMES, now=NOW) == "it is not readable"
+    renewed = make_serving_pair(dns_names=NAMES, now=NOW, previous_trusted_pem=pem)
+    assert why_unfit(renewed, dns_names=NAMES, now=NOW) is None

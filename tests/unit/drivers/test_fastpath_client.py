@@ -165,6 +165,27 @@ def test_reports_reach_their_callbacks_and_faults_come_and_go(tmp_path):
     asyncio.run(scenario())
 
 
+def test_after_a_refused_command_the_whole_table_is_said_again(tmp_path):
+    known = Epoch(generation=0, number=9)
+    stale = StaleEpoch(address=V4, epoch=ENTRY.epoch, known=known)
+
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            noted.client.command(FULL)
+            assert isinstance(await played.next(), Hello)
+            assert isinstance(await played.next(), Table)
+            played.say(Applied(revision=1, refused=(stale,)))
+            await eventually(lambda: noted.stale == [9])
+            # A delta would remove it by the epoch that was refused, and be refused in turn.
+            noted.client.command(Commanded(links=(LinkName("eth0"),)))
+            assert await played.next() == Table(
+                revision=2, entries=(), links=(LinkName("eth0"),), peers=()
+            )
+
+    asyncio.run(scenario())
+
+
 def test_another_major_version_is_a_problem_that_names_the_cure(tmp_path):
     async def scenario():
         played = Played()

@@ -89,3 +89,11 @@ def test_few_addresses_are_covered_exactly():
 def test_a_full_block_is_one_prefix():
     block = range(int(IPv4Address("192.0.2.0")), int(IPv4Address("192.0.2.255")) + 1)
     assert [prefix.length for prefix in covering_prefixes(block, width=32)] == [24]
+
+
+def test_a_lower_limit_gives_fewer_prefixes_that_still_cover_everything():
+    addresses = [int(IPv4Address("198.18.0.0")) + 3 * number for number in range(500)]
+    for limit in (32, 4, 1):
+        prefixes = covering_prefixes(addresses, width=32, limit=limit)
+        assert len(prefixes) == limit
+        assert all(any(one in prefix for prefix in prefixes) for one in addresses)
