@@ -166,7 +166,11 @@ def _dns_label(text: str) -> str:
 
 def _existing_file(text: str) -> Path:
     path = Path(text)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a directory that we may not enter, a name that is too long
+        raise ValueError(f"cannot look at {text}: {error.strerror}") from error
+    if not there:
         raise ValueError(f"there is no file {text}")
     return path
 

@@ -66,7 +66,12 @@ def find(name: str, service: str) -> Target:
 
 
 def ask(name: str, target: Target, *, within_s: float) -> list[Answer]:
-    """Ask every address of a Service once, patiently for `within_s` seconds each."""
+    """Ask every address of a Service once, patiently for `within_s` seconds each.
+
+    Raises ReachError when it has no TCP port to ask.
+    """
+    if not target.tcp_ports:
+        raise ReachError(f"{target.service} has no TCP port in spec.ports, and HTTP needs one")
     macs = _macs(name)
     return [_ask(name, target, address, macs, within_s) for address in target.addresses]
 

@@ -1,18 +1,17 @@
 """Which kernel links of this node could announce, and in what state they are. Pure.
 
-The driver hands over what netlink says in these plain records; the rules about names and flags
+The driver hands over what netlink says; the rules about names and flags
 are here so that they can be read and tested as a table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 
 from lbctl.model.names import LinkName
 from lbctl.model.node import Link
+from speaker.wire.rtnetlink import KernelAddress, KernelLink
 
 IFF_UP: Final = 0x1
 IFF_BROADCAST: Final = 0x2
@@ -42,26 +41,6 @@ EXCLUDED_PREFIXES: Final = (
     "vxlan",
 )
 """Links of container networks: their other ends are pods, never clients outside the cluster."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelLink:
-    """Hold one RTM_NEWLINK; `master` is 0 without one, `mac` empty without one."""
-
-    index: int
-    name: str
-    mac: str
-    flags: int
-    master: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelAddress:
-    """Hold one RTM_NEWADDR."""
-
-    index: int
-    interface: IPv4Interface | IPv6Interface
-    flags: int
 
 
 def could_announce(link: KernelLink) -> bool:

@@ -76,11 +76,6 @@ def cluster(shared_lab: str) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def kubectl(cluster: Cluster) -> Path:
-    return cluster.kubectl
-
-
-@pytest.fixture(scope="session")
 def product(cluster: Cluster) -> Cluster:
     """Return the shared lab with lbctl installed by its own chart."""
     install.install(cluster.lab, say)

@@ -1,9 +1,10 @@
 """Follow the node's links and addresses by netlink events; nothing is polled.
 
-One socket subscribes to links and addresses, a second one dumps, so that a dump and the events
-that arrive meanwhile cannot mix. When the kernel drops events (ENOBUFS, a host with thousands of
-addresses), or anything else goes wrong, both are closed and everything is read again: netlink
-says that something was lost, never what.
+One socket subscribes and dumps. The kernel numbers nothing, so a dump and the events that arrive
+meanwhile mix; both tell what is so at their time and in order, and the last word counts. When the
+kernel drops events (ENOBUFS, a host with thousands of addresses), or anything else goes wrong,
+the socket is closed and everything is read again: netlink says that something was lost, never
+what. The messages are read by `speaker.wire.rtnetlink`, as in the fast path (docs/adr/0008).
 
 Started by `speaker.main`; the rules which links count are `speaker.agent.inventory`'s.
 """
@@ -12,22 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from ipaddress import ip_interface
-from typing import Any, Final
-
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
+import socket
+from collections.abc import AsyncIterator, Callable
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final, assert_never
 
 from lbctl.model.node import Link
-from speaker.agent.inventory import KernelAddress, KernelLink, inventory
+from speaker.agent.inventory import inventory
+from speaker.wire.error import WireError
+from speaker.wire.rtnetlink import (
+    INVENTORY_GROUPS,
+    AddressGone,
+    DumpDone,
+    InventoryEvent,
+    KernelAddress,
+    KernelLink,
+    LinkGone,
+    address_dump_request,
+    decode_inventory,
+    dump_request,
+)
 
 logger = logging.getLogger(__name__)
 
-GROUPS: Final = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
 AGAIN_S: Final = 0.2
 """Pause before everything is read again; a flood that overflowed the socket is still going on."""
+_DATAGRAM: Final = 65536
 
 
 class NodeLinks:
@@ -38,37 +49,41 @@ class NodeLinks:
         self.resyncs = 0
         self._on_change = on_change
         self._links: dict[int, KernelLink] = {}
-        self._addresses: dict[tuple[int, str], KernelAddress] = {}
+        self._addresses: dict[tuple[int, IPv4Interface | IPv6Interface], KernelAddress] = {}
 
     async def run(self) -> None:
         """Follow events until cancelled."""
         while True:
             try:
                 await self._follow()
-            except (OSError, NetlinkError) as error:
+            except (OSError, WireError) as error:
                 logger.warning("netlink: %s; reading links and addresses again", error)
             self.resyncs += 1
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
-        async with AsyncIPRoute() as events:
-            await events.bind(groups=GROUPS)
-            async with AsyncIPRoute(groups=0) as dump:
-                await self._read_all(dump)
+        with socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        ) as netlink:
+            netlink.bind((0, INVENTORY_GROUPS))
+            batches = _batches(netlink)
+            self._links.clear()
+            self._addresses.clear()
+            for request in (dump_request(), address_dump_request()):
+                netlink.send(request)
+                await self._take_until_done(batches)
             self._publish()
-            while True:
-                # One round of `get` is one batch; the library ends it after each.
-                async for message in events.get():
-                    self._take(message)
+            async for batch in batches:
+                for event in batch:
+                    self._take(event)
                 self._publish()
 
-    async def _read_all(self, dump: Any) -> None:
-        self._links.clear()
-        self._addresses.clear()
-        async for message in await dump.link("dump"):
-            self._take_link(message)
-        async for message in await dump.addr("dump"):
-            self._take_address(message)
+    async def _take_until_done(self, batches: AsyncIterator[tuple[InventoryEvent, ...]]) -> None:
+        async for batch in batches:
+            for event in batch:
+                self._take(event)
+            if any(isinstance(event, DumpDone) for event in batch):
+                return
 
     def _publish(self) -> None:
         found = inventory(self._links.values(), self._addresses.values())
@@ -76,41 +91,24 @@ class NodeLinks:
             self.current = found
             self._on_change()
 
-    def _take(self, message: Any) -> None:
-        match message["event"]:
-            case "RTM_NEWLINK" | "RTM_DELLINK":
-                self._take_link(message)
-            case "RTM_NEWADDR" | "RTM_DELADDR":
-                self._take_address(message)
+    def _take(self, event: InventoryEvent) -> None:
+        match event:
+            case KernelLink():
+                self._links[event.index] = event
+            case LinkGone():
+                self._links.pop(event.index, None)
+            case KernelAddress():
+                self._addresses[event.index, event.interface] = event
+            case AddressGone():
+                self._addresses.pop((event.index, event.interface), None)
+            case DumpDone():
+                pass
+            case _:
+                assert_never(event)
 
-    def _take_link(self, message: Any) -> None:
-        # AF_BRIDGE messages describe a port's bridge side, not the link.
-        if message["family"] != 0:
-            return
-        index = message["index"]
-        if message["event"] == "RTM_DELLINK":
-            self._links.pop(index, None)
-            return
-        self._links[index] = KernelLink(
-            index=index,
-            name=message.get_attr("IFLA_IFNAME") or "",
-            mac=message.get_attr("IFLA_ADDRESS") or "",
-            flags=message["flags"],
-            master=message.get_attr("IFLA_MASTER") or 0,
-        )
 
-    def _take_address(self, message: Any) -> None:
-        # IPv4 tells its own address as LOCAL when ADDRESS is a peer's; IPv6 has ADDRESS only.
-        text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        if text is None:
-            return
-        key = (message["index"], f"{text}/{message['prefixlen']}")
-        if message["event"] == "RTM_DELADDR":
-            self._addresses.pop(key, None)
-            return
-        flags = message.get_attr("IFA_FLAGS")
-        self._addresses[key] = KernelAddress(
-            index=message["index"],
-            interface=ip_interface(key[1]),
-            flags=message["flags"] if flags is None else flags,
-        )
+async def _batches(netlink: socket.socket) -> AsyncIterator[tuple[InventoryEvent, ...]]:
+    """Yield what each datagram tells; raises OSError (ENOBUFS: events were lost) and WireError."""
+    loop = asyncio.get_running_loop()
+    while True:
+        yield decode_inventory(await loop.sock_recv(netlink, _DATAGRAM))

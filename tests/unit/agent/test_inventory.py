@@ -14,11 +14,10 @@ from speaker.agent.inventory import (
     IFF_LOWER_UP,
     IFF_NOARP,
     IFF_UP,
-    KernelAddress,
-    KernelLink,
     could_announce,
     inventory,
 )
+from speaker.wire.rtnetlink import KernelAddress, KernelLink
 
 WORKING = IFF_UP | IFF_BROADCAST | IFF_LOWER_UP
 

@@ -151,6 +151,11 @@ def test_secrets_do_not_appear_in_the_repr(tmp_path: Path) -> None:
             {},
             "certificate-authority holds no readable PEM",
         ),
+        (
+            {"certificate-authority": "/dev/null"},
+            {},
+            "certificate-authority holds no readable PEM",
+        ),
         ({"certificate-authority-data": "x"}, {}, "certificate-authority-data is not base64"),
         ({"certificate-authority": "absent.crt"}, {}, "cluster 'c': certificate-authority: cannot"),
         ({}, {"client-certificate-data": b64(CERTIFICATE)}, "user 'u' has no client-key"),

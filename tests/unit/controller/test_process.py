@@ -71,6 +71,7 @@ async def refusal(*flags: str) -> tuple[int | None, list[str]]:
         (("--namespace", "a", "--nonsense"), "--nonsense"),
         (("--namespace", "A_b"), "A_b"),
         (("--namespace", "a", "--kubeconfig", "/does/not/exist"), "/does/not/exist"),
+        (("--namespace", "a", "--kubeconfig", "k" * 300), "cannot look at kkk"),
         (("--namespace", "a", "--api-group", "example.com"), "example.com"),
         (("--namespace", "a", "--listen", "nowhere"), "nowhere"),
         (("--namespace", "a", "--webhook-port", "70000"), "70000"),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import ip_interface
 
 import pytest
 
 from speaker.wire.error import WireError
 from speaker.wire.rtnetlink import (
+    AddressGone,
     DumpDone,
     Ipv6Changed,
+    KernelAddress,
+    KernelLink,
     Link,
     LinkGone,
     decode_events,
+    decode_inventory,
     dump_request,
 )
 
@@ -90,3 +95,70 @@ def test_lengths_that_do_not_fit_are_an_error(datagram):
 def test_the_request_asks_for_a_dump_of_links():
     length, kind, flags, _, _ = struct.unpack_from("=IHHII", dump_request())
     assert (length, kind, flags) == (len(dump_request()), 18, 0x301)
+
+
+def address(kind=NEWADDR, *, family=2, prefix=24, index=5, flags=0, attributes=b""):
+    return message(kind, struct.pack("=BBBBI", family, prefix, flags, 0, index) + attributes)
+
+
+V4, V6 = bytes([192, 0, 2, 11]), bytes.fromhex("20010db8000000010000000000000011")
+
+
+def test_the_inventory_tells_links_with_mac_and_master():
+    raw = link() + attribute(10, struct.pack("=I", 7))
+    raw = struct.pack("=I", len(raw)) + raw[4:]
+    assert decode_inventory(raw) == (
+        KernelLink(index=5, name="eth0", mac="02:00:5e:00:53:01", flags=0x41, master=7),
+    )
+    assert decode_inventory(link(DELLINK)) == (LinkGone(index=5),)
+    assert decode_inventory(link(DELLINK, family=BRIDGE)) == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "event"),
+    [
+        (
+            address(attributes=attribute(1, bytes([192, 0, 2, 99])) + attribute(2, V4)),
+            KernelAddress(index=5, interface=ip_interface("192.0.2.11/24"), flags=0),
+        ),
+        (
+            address(family=10, prefix=64, flags=0x80, attributes=attribute(1, V6)),
+            KernelAddress(index=5, interface=ip_interface("2001:db8:0:1::11/64"), flags=0x80),
+        ),
+        (
+            address(
+                family=10,
+                prefix=64,
+                flags=0x80,
+                attributes=attribute(1, V6) + attribute(8, struct.pack("=I", 0x240)),
+            ),
+            KernelAddress(index=5, interface=ip_interface("2001:db8:0:1::11/64"), flags=0x240),
+        ),
+        (
+            address(21, attributes=attribute(2, V4)),
+            AddressGone(index=5, interface=ip_interface("192.0.2.11/24")),
+        ),
+    ],
+    ids=["local-before-peer", "ipv6", "wide-flags", "gone"],
+)
+def test_the_inventory_tells_addresses(raw, event):
+    assert decode_inventory(raw) == (event,)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        address(prefix=33, attributes=attribute(2, V4)),
+        message(NEWADDR, b"\2"),
+        message(NEWLINK, b"\0" * 4),
+        message(2, struct.pack("=i", -1)),
+    ],
+    ids=["prefix-length", "short-address", "short-link", "refused"],
+)
+def test_an_inventory_message_that_cannot_be_is_a_wire_error(raw):
+    with pytest.raises(WireError):
+        decode_inventory(raw)
+
+
+def test_addresses_of_other_families_are_left_out():
+    assert decode_inventory(address(family=12, attributes=attribute(1, V4))) == ()
