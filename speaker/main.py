@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -32,6 +31,7 @@ from lbctl.model.outcome import Problem
 from lbctl.run.flags import SPEAKER_PORT, Endpoint, FlagParser, endpoint, refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
+from lbctl.run.memory import settle
 from lbctl.run.metrics import Exposition, Sample
 from speaker.drivers.node.gauges import speaker_samples
 from speaker.drivers.node.loop import SpeakerLoop
@@ -158,8 +158,7 @@ async def _run(options: Options, credentials: Credentials) -> None:
         )
         await server.start()
         log.info("started", extra={"node": me.node, "incarnation": me.incarnation})
-        # What was made by starting lives for ever: the collector need not look at it again.
-        gc.freeze()
+        settle()
         running = asyncio.create_task(loop.run())
         try:
             await _until_stopped(stop, loop, running)

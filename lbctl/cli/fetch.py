@@ -142,5 +142,9 @@ def _kubeconfig(access: Access) -> Path | None:
     """Return the file that kubectl would take; None in a pod without one."""
     home = Path.home() / ".kube" / "config"
     if access.kubeconfig is not None:
+        if os.pathsep in str(access.kubeconfig):
+            raise CredentialsError(
+                f"KUBECONFIG={access.kubeconfig} names several files: give one with --kubeconfig"
+            )
         return access.kubeconfig
     return home if home.exists() or "KUBERNETES_SERVICE_HOST" not in os.environ else None

@@ -191,6 +191,9 @@ class SummaryKeeper:
                 done = False
                 verb = "get" if error.method == "GET" else "patch"
                 problem = problem_of(error, verb=verb, path=error.path)
+            except Exception as error:  # noqa: BLE001 - an odd object must not end the controller
+                done = False
+                problem = f"cannot write ConfigurationState: {error!r}"
             if problem is not None and problem != self.problem:
                 logger.warning("%s", problem)
             self.problem = problem

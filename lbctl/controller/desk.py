@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from lbctl.api.paths import resource_name
 from lbctl.api.writer import (
@@ -30,6 +30,9 @@ from lbctl.api.writer import (
 )
 
 logger = logging.getLogger(__name__)
+
+_OURS_TO_MEND: Final = frozenset({401, 403})
+"""Statuses that say something about our rights, not about the object."""
 
 Key = TypeVar("Key")
 
@@ -130,7 +133,10 @@ class Desk(Generic[Key]):
             text = f"RBAC refuses to {write.verb.value.lower()} {resource}: grant that verb to us"
         if text not in self._refusals.values():
             logger.error("%s (%s: %s)", text, write.path, outcome.message)
-        self._refusals[key] = text
+        # Only what refuses all writes makes the process unready: one odd object must not take
+        # the webhook and the whole rollout with it.
+        if outcome.status in _OURS_TO_MEND:
+            self._refusals[key] = text
 
     def _later(self, seconds: float, key: Key) -> None:
         asyncio.get_running_loop().call_later(seconds, self._again, key)

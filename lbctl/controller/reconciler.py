@@ -35,6 +35,7 @@ from lbctl.model.configuration import Verdict
 from lbctl.model.names import ObjectKey, PoolName, ServiceKey
 from lbctl.model.snapshot import EVERYTHING, Changed
 from lbctl.plan.allocation import EMPTY, Counters, plan
+from lbctl.run.memory import settle
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Reconciler:
 
     async def _terms(self) -> None:
         await self._inputs.until_synced()
+        settle()
         while True:
             await self._leadership.leading.wait()
             term = self._leadership.term

@@ -94,6 +94,8 @@ class Trust:
                 await self._look()
             except ApiError as error:
                 problem = problem_of(error, verb=_verb(error), path=error.path)
+            except Exception as error:  # noqa: BLE001 - an odd Secret must not end the controller
+                problem = f"cannot look after it: {error!r}"
             if problem is not None and problem != self.problem:
                 logger.warning("webhook certificate: %s", problem)
             self.problem = problem

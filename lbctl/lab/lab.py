@@ -30,7 +30,7 @@ from lbctl.lab.nodes.node import CONTAINERD
 from lbctl.lab.plane import pki
 from lbctl.lab.plane.client import ApiError, Client, wait_until
 from lbctl.lab.plane.pki import PkiError
-from lbctl.lab.records import BusyError, NoLabError, Progress, Record
+from lbctl.lab.records import BrokenRecordError, BusyError, NoLabError, Progress, Record
 from lbctl.lab.spec import ImageMode, LabSpec
 from lbctl.lab.status import LabStatus, look
 from lbctl.lab.wiring import lan
@@ -45,7 +45,7 @@ class RequirementsError(RuntimeError):
 
 # What the functions here raise when the world refuses: each text is for a person.
 FAILURES = (
-    RequirementsError, BuildError, BusyError, PkiError, WiringError, MachineError, ApiError,
+    RequirementsError, BuildError, BusyError, BrokenRecordError, PkiError, WiringError, MachineError, ApiError,
     OSError, subprocess.SubprocessError,
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lbctl.lab.machines.cgroups import Hierarchy
 from lbctl.lab.spec import ImageMode, LabSpec, check_name, scoped
@@ -33,6 +34,10 @@ Progress = Callable[[str], None]
 
 class NoLabError(RuntimeError):
     """There is no lab of that name."""
+
+
+class BrokenRecordError(RuntimeError):
+    """A lab's record cannot be read; the text says which file."""
 
 
 class BusyError(RuntimeError):
@@ -119,12 +124,15 @@ def save(record: Record) -> None:
         indent=1,
     )
     fresh = record.spec.directory / "lab.json.new"
-    fresh.write_text(text + "\n", encoding="utf-8")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut of the host leaves an empty record behind
     fresh.replace(record.spec.directory / "lab.json")
 
 
 def load(name: str) -> Record:
-    """Read a lab's record. Raises NoLabError when there is none."""
+    """Read a lab's record. Raises NoLabError when there is none, BrokenRecordError."""
     place = directory(name)
     try:
         data = json.loads((place / "lab.json").read_text(encoding="utf-8"))
@@ -132,6 +140,15 @@ def load(name: str) -> Record:
         raise NoLabError(
             f"there is no lab {name!r}: `lbctl lab up --name {name}` makes it"
         ) from None
+    except ValueError as error:
+        raise BrokenRecordError(f"{place / 'lab.json'} is not JSON ({error})") from error
+    try:
+        return _parse(place, data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenRecordError(f"{place / 'lab.json'}: {error!r} is missing or wrong") from error
+
+
+def _parse(place: Path, data: Any) -> Record:
     spec = LabSpec(
         name=data["name"],
         directory=place,

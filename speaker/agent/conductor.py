@@ -158,7 +158,7 @@ def _peers(situation: Situation) -> frozenset[str]:
     return frozenset(
         link.mac
         for name, report in situation.snapshot.speakers.items()
-        if name != situation.me.node
+        if name != situation.me.node and name in situation.snapshot.nodes
         for link in report.links
     )
 

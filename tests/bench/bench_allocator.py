@@ -24,6 +24,7 @@ from lbctl.model.pool import Pool
 from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.allocation import EMPTY, Plan, plan
+from lbctl.run.memory import settle
 from tests.bench.figures import Figure, median, slow_p99
 from tests.support.builders import created_at, make_pool, make_service, make_snapshot
 
@@ -45,6 +46,7 @@ def figures(progress: Progress) -> list[Figure]:
         kind: make_snapshot(services=pending(_PENDING, _family(kind)), pools=pools(kind))
         for kind in _KINDS
     }
+    settle()  # as the controller does before its first plan
     rates: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     for number in range(_ROUNDS):
         for kind, snapshot in snapshots.items():
