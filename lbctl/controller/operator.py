@@ -128,7 +128,8 @@ class Operator:
                 return  # unreachable: the thread is started after the pair was set
             began = time.monotonic()
             try:
-                asyncio.run(self._live(pair))
+                with asyncio.Runner(loop_factory=_ServingLoop) as runner:
+                    runner.run(self._live(pair))
                 why = "it ended"
             except asyncio.CancelledError:
                 why = "its tasks were cancelled"
@@ -279,3 +280,28 @@ def _memory_file(content: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
+
+
+class _ServingLoop(asyncio.SelectorEventLoop):
+    """An event loop that closes what listens in it when it is closed.
+
+    kopf leaves its listening socket to the garbage collector when it is cut short. Until then the
+    kernel goes on handing it connections that nobody accepts: the API server would wait for a
+    verdict that never comes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._servers: list[asyncio.Server] = []
+
+    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
+        """Return a server as every loop does, and remember it."""
+        server: asyncio.Server = await super().create_server(*arguments, **options)
+        self._servers.append(server)
+        return server
+
+    def close(self) -> None:
+        """Close the servers, then the loop."""
+        for server in self._servers:
+            server.close()
+        super().close()

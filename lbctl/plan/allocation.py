@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
+from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome, Tried
 from lbctl.model.configuration import Verdict
 from lbctl.model.names import ObjectKey, PoolName, ServiceKey
@@ -188,7 +189,7 @@ class _Round:
             service,
             self._book,
             load_balancer_class=self._class,
-            before=tuple(address for address, _ in before),
+            before=tuple([address for address, _ in before]) if before else (),
         )
         if foreign is not None:
             self._lines.discard(service.key)
@@ -199,6 +200,8 @@ class _Round:
             self._lines.add(Line.EDIT, service)
             self._decide(service, _no_cluster_ip(service, held))
             return None
+        if not held:
+            return Pending(service, wanted_families(service))
         pending = adopt(service, held, self._draft, self._slates)
         if service.request.problem is None and len(pending.picks) == len(pending.wanted):
             self._conclude(pending)
@@ -309,13 +312,20 @@ class _Round:
         self, pending: Pending, refused: Refused | None = None, tail: tuple[Tried, ...] = ()
     ) -> None:
         service, picks = pending.service, pending.picks
-        trace = (*picks[0].trace, *tail) if picks and tail else picks[0].trace if picks else tail
-        if len(picks) > 1:
-            trace = tuple(dict.fromkeys((*picks[0].trace, *picks[1].trace, *tail)))
+        addresses: tuple[Address, ...]
+        pools: tuple[PoolName, ...]
+        if len(picks) == 1 and not tail:
+            addresses, pools = (address_of(picks[0].slot),), (picks[0].pool,)
+            trace = picks[0].trace
+        else:
+            addresses = tuple(address_of(pick.slot) for pick in picks)
+            pools = tuple(pick.pool for pick in picks)
+            words = (said for pick in picks for said in pick.trace)
+            trace = tuple(dict.fromkeys((*words, *tail)))
         outcome = Outcome(
             service=service.key,
-            addresses=tuple([address_of(pick.slot) for pick in picks]),
-            pools=tuple([pick.pool for pick in picks]),
+            addresses=addresses,
+            pools=pools,
             refused=refused,
             trace=trace,
             lost=pending.lost,

@@ -33,18 +33,19 @@ class Chooser:
 
         Addresses in `avoid` are chosen last: waiting Services ask for them by name.
         """
-        found: list[Pick] = []
-        request = pending.service.request
+        service = pending.service
+        request = service.request
         if request.problem or (request.addresses and self._family_mismatch(pending)):
-            return found
+            return []
+        found: list[Pick] = []
         for family in pending.missing:
             if request.addresses:
                 asked = self._asked(pending, family)
                 pick = asked if isinstance(asked, Pick) else None
             else:
-                pick = self._free(pending.service, family, avoid)
+                pick = self._free(service, family, avoid)
                 if pick is None and avoid:
-                    pick = self._free(pending.service, family, ())
+                    pick = self._free(service, family, ())
             if pick is not None:
                 found.append(pick)
             elif pending.all_or_nothing:

@@ -126,11 +126,6 @@ class Shelf:
     def free(self) -> int:
         return self.label.capacity - self.taken
 
-    def take(self, slot: int) -> None:
-        self.taken += 1
-        if self.given_back:
-            self.given_back.pop(slot, None)
-
     def remember(self, slot: int, number: int) -> None:
         """Note that a free slot was in use before, so that it is chosen last.
 
@@ -173,7 +168,9 @@ class Shelf:
             first, last = blocks[self.block]
             slot = max(first, self.cursor)
             while slot <= last and (
-                slot in held or slot in given_back or (avoid_buggy and is_buggy_slot(slot))
+                slot in held
+                or (given_back and slot in given_back)
+                or (avoid_buggy and is_buggy_slot(slot))
             ):
                 slot += 1
             self.cursor = slot

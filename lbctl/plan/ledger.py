@@ -90,7 +90,7 @@ class Draft:
         Raises:
             InvariantBroken: another Service holds it and the two may not share it.
         """
-        holders = self.holders.get(slot, ())
+        holders = self.holders.get(slot)
         self.stirred.add(slot)
         if holders:
             refusal = sharing_refusal(service, holders)
@@ -104,7 +104,10 @@ class Draft:
             if number is None:
                 number = self.shelf_of(slot)
             if number is not None:
-                self.shelf(number).take(slot)
+                shelf = self.shelf(number)
+                shelf.taken += 1
+                if shelf.given_back:
+                    shelf.given_back.pop(slot, None)
             else:
                 self._attic.pop(slot, None)
         key = service.sharing_key
