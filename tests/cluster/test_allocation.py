@@ -25,7 +25,7 @@ ALLOCATED = "lbctl.io/Allocated"
 def pools(product: Cluster) -> Iterator[Cluster]:
     """Give each test a cluster without pools and Services, and leave none behind."""
     yield product
-    product.kube("delete", "service", "-l", "!provider", "--all-namespaces", "--ignore-not-found")
+    product.kube("-n", "default", "delete", "service", "-l", "!provider", "--ignore-not-found")
     for kind in ("ipaddresspools", "l2advertisements"):
         product.kube("-n", PRODUCT, "delete", kind, "--all")
 

@@ -31,7 +31,7 @@ def lan(product: Cluster) -> Iterator[Cluster]:
     )
     product.kube("rollout", "status", "deployment/echo", "--timeout=60s")
     yield product
-    product.kube("delete", "service", "-l", "!provider", "--all-namespaces", "--ignore-not-found")
+    product.kube("-n", "default", "delete", "service", "-l", "!provider", "--ignore-not-found")
     product.kube("delete", "deployment", "--all")
     for kind in ("ipaddresspools", "l2advertisements"):
         product.kube("-n", PRODUCT, "delete", kind, "--all")
