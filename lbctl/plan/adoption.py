@@ -27,8 +27,8 @@ from lbctl.plan.slots import FAMILIES, slot_of
 LOAD_BALANCER = "LoadBalancer"
 ALLOCATED_CONDITION = "lbctl.io/Allocated"
 
-Claim = tuple[Address, str]
-"""An address that a Service has, and the pool that it is said to be from (or empty)."""
+Claim = tuple[Address, tuple[str, ...]]
+"""An address that a Service has, and the pools that it is said to be from."""
 
 
 _NO_POOL = Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail="no pool in effect holds it")
@@ -82,7 +82,7 @@ def _foreign_entry(
         return service.hostnames[0]
     for address in service.addresses:
         slot = slot_of(address)
-        if address not in before and book.locate(slot) is None and book.keeper(slot, "") is None:
+        if address not in before and book.locate(slot) is None and book.keeper(slot) is None:
             return address
     return None
 
@@ -92,7 +92,7 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
     if not isinstance(outcome, Outcome):
         return []
     return [
-        (address, pool)
+        (address, (pool, _marked_pool(service.mark, address)))
         for address, pool in zip(outcome.addresses, outcome.pools, strict=True)
         if any(holder.uid == service.uid for holder in ledger.holders.get(slot_of(address), ()))
     ]
@@ -100,7 +100,9 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
 
 def claims(service: Service, before: list[Claim]) -> list[Claim]:
     """Return the addresses that the Service has: for each family from `before`, else as shown."""
-    shown = [(address, _marked_pool(service.mark, address)) for address in service.addresses]
+    shown: list[Claim] = [
+        (address, (_marked_pool(service.mark, address),)) for address in service.addresses
+    ]
     if not before or not shown:
         return before or shown
     families = {family_of(address) for address, _ in before}
@@ -125,7 +127,7 @@ def wanted_families(service: Service) -> tuple[Family, ...]:
 def adopt(service: Service, held: Iterable[Claim], draft: Draft, slates: Slates) -> Pending:
     """Keep every address that the Service has and may have; say why it loses the others."""
     pending = Pending(service, wanted_families(service))
-    for address, hint in held:
+    for address, hints in held:
         family = family_of(address)
         if family not in pending.wanted or pending.has(family):
             refused: Pick | Refused = Refused(
@@ -135,7 +137,7 @@ def adopt(service: Service, held: Iterable[Claim], draft: Draft, slates: Slates)
                 else f"the Service's ipFamilies have no {family}",
             )
         else:
-            refused = _keep(service, address, hint, draft, slates)
+            refused = _keep(service, address, hints, draft, slates)
         if isinstance(refused, Refused):
             text = f"{address} is not kept: {refused.detail}"
             pending.lost = (*pending.lost, Refused(reason=refused.reason, detail=text))
@@ -155,14 +157,14 @@ def kept(slot: int, pool: PoolName, draft: Draft) -> Pick:
 
 
 def _keep(
-    service: Service, address: Address, hint: str, draft: Draft, slates: Slates
+    service: Service, address: Address, hints: tuple[str, ...], draft: Draft, slates: Slates
 ) -> Pick | Refused:
     slot = slot_of(address)
     request = service.request
     if request.problem is None and request.addresses and address not in request.addresses:
         wanted = ", ".join(map(str, request.addresses))
         return Refused(reason=Reason.REQUEST_CHANGED, detail=f"the Service asks for {wanted}")
-    owner = _owner(service, slot, hint, draft, slates)
+    owner = _owner(service, slot, hints, draft, slates)
     if isinstance(owner, Refused):
         return owner
     holders = draft.holders.get(slot)
@@ -170,7 +172,9 @@ def _keep(
     return refused if refused is not None else owner
 
 
-def _owner(service: Service, slot: int, hint: str, draft: Draft, slates: Slates) -> Pick | Refused:
+def _owner(
+    service: Service, slot: int, hints: tuple[str, ...], draft: Draft, slates: Slates
+) -> Pick | Refused:
     """Return the pool from which the Service may keep the slot: one in effect, else in limbo."""
     asked = asked_pool(service)
     refused = _NO_POOL
@@ -183,7 +187,7 @@ def _owner(service: Service, slot: int, hint: str, draft: Draft, slates: Slates)
         if refusal is None:
             return Pick(slot, label.pool, number, (label.kept,))
         refused = refusal
-    keeper = draft.book.keeper(slot, hint)
+    keeper = draft.book.keeper(slot, hints)
     if keeper is None:
         return refused
     if asked not in (None, keeper):

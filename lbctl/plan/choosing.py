@@ -135,7 +135,7 @@ class Chooser:
         slot = slot_of(address)
         number = draft.shelf_of(slot)
         if number is None:
-            keeper = draft.book.keeper(slot, "")
+            keeper = draft.book.keeper(slot)
             where = (
                 f"{address} is in pool {keeper}, which is not in effect"
                 if keeper

@@ -56,15 +56,16 @@ class PoolBook:
         rank = self.homes[index]
         return None if self.ranked[rank].avoid_buggy_ips and is_buggy_slot(slot) else rank
 
-    def keeper(self, slot: int, hint: str) -> PoolName | None:
+    def keeper(self, slot: int, hints: Iterable[str] = ()) -> PoolName | None:
         """Return the pool in limbo from which a Service keeps the slot.
 
-        `hint` is the pool that the Service is known to have the address from, or empty.
+        `hints` are the pools that the Service is known to have the address from, the best first.
         """
         if not self.limbo:
             return None
-        if hint in self.limbo:
-            return PoolName(hint)
+        for hint in hints:
+            if hint in self.limbo:
+                return PoolName(hint)
         for name, pool in self.limbo.items():
             if pool is None or (pool.avoid_buggy_ips and is_buggy_slot(slot)):
                 continue
