@@ -33,6 +33,8 @@ def lan(product: Cluster) -> Iterator[Cluster]:
     yield product
     product.kube("-n", "default", "delete", "service", "-l", "!provider", "--ignore-not-found")
     product.kube("delete", "deployment", "--all")
+    # A controller manager that saw its API server killed may have forgotten whose these are.
+    product.kube("delete", "pods", "--all")
     for kind in ("ipaddresspools", "l2advertisements"):
         product.kube("-n", PRODUCT, "delete", kind, "--all")
 

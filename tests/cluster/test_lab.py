@@ -26,9 +26,9 @@ ECHO_ON_EVERY_NODE = {
     "kind": "DaemonSet",
     "metadata": {"name": "echo", "namespace": "default"},
     "spec": {
-        "selector": {"matchLabels": {"app": "echo"}},
+        "selector": {"matchLabels": {"app": "echo-everywhere"}},
         "template": {
-            "metadata": {"labels": {"app": "echo"}},
+            "metadata": {"labels": {"app": "echo-everywhere"}},
             "spec": {
                 "terminationGracePeriodSeconds": 1,
                 "containers": [
@@ -49,7 +49,7 @@ SERVICE = {
     "metadata": {"name": "echo", "namespace": "default"},
     "spec": {
         "ipFamilyPolicy": "RequireDualStack",
-        "selector": {"app": "echo"},
+        "selector": {"app": "echo-everywhere"},
         "ports": [{"port": 80, "targetPort": "http"}],
     },
 }
@@ -71,7 +71,9 @@ def ready(name: str) -> dict[str, bool | None]:
 
 def echo_pods(name: str) -> dict[str, dict]:
     """Return the first container's status of each ready echo pod, by node."""
-    items = json.loads(kube(name, "get", "pods", "-l", "app=echo", "-o", "json"))["items"]
+    items = json.loads(kube(name, "get", "pods", "-l", "app=echo-everywhere", "-o", "json"))[
+        "items"
+    ]
     return {
         item["spec"]["nodeName"]: item["status"]["containerStatuses"][0]
         for item in items
@@ -261,7 +263,14 @@ def test_a_killed_daemon_comes_back_and_containers_do_not_notice(echo: str, prog
     eventually("the node is Ready", lambda: ready(echo)["node2"])
     # A command through API server, kubelet, containerd and shim: all of them are back.
     pod = kube(
-        echo, "get", "pods", "-l", "app=echo", "--field-selector=spec.nodeName=node2", "-o", "name"
+        echo,
+        "get",
+        "pods",
+        "-l",
+        "app=echo-everywhere",
+        "--field-selector=spec.nodeName=node2",
+        "-o",
+        "name",
     ).strip()
     eventually(
         "exec works again",
