@@ -29,6 +29,7 @@ from speaker.drivers.fast.control import ControlServer, Order, bind_socket
 from speaker.drivers.fast.error import DriverError
 from speaker.drivers.fast.health import serve_health
 from speaker.drivers.fast.links import Links
+from speaker.drivers.fast.loop import PacketLoop
 from speaker.drivers.fast.packet import check_permission
 from speaker.fast.announce import Announcer
 from speaker.fast.conductor import (
@@ -39,6 +40,7 @@ from speaker.fast.conductor import (
     Rewire,
     Send,
     Sent,
+    SpeakerGone,
     Tell,
 )
 from speaker.fast.table import YIELD_S, AddressTable
@@ -71,7 +73,10 @@ class FastPath:
     def __init__(self, incarnation: Incarnation) -> None:
         self._conductor = Conductor(AddressTable(), Announcer())
         self.control = ControlServer(
-            incarnation=incarnation, on_connect=self._tell_links, on_order=self._order
+            incarnation=incarnation,
+            on_connect=self._tell_links,
+            on_order=self._order,
+            on_gone=lambda: self._receive(SpeakerGone()),
         )
         self.links = Links(
             self._conductor,
@@ -196,7 +201,8 @@ def main() -> None:
     set_up_logging(level=options.log_level, form=options.log_format)
     try:
         check_permission()
-        asyncio.run(_run(options))
+        with asyncio.Runner(loop_factory=PacketLoop) as runner:
+            runner.run(_run(options))
     except DriverError as error:
         refuse_to_start(PROGRAM, str(error))
 

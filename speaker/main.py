@@ -27,6 +27,7 @@ from lbctl.api.session import ApiSession
 from lbctl.kube.groups import OWN_GROUP, Groups, groups
 from lbctl.model.membership import Instant, Member
 from lbctl.model.names import Incarnation, NodeName
+from lbctl.model.node import Owner
 from lbctl.model.outcome import Problem
 from lbctl.run.flags import SPEAKER_PORT, Endpoint, FlagParser, endpoint, refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
@@ -54,6 +55,8 @@ class Options:
     kubeconfig: Path | None
     api_group: Groups
     load_balancer_class: str | None
+    owners: tuple[Owner, ...]
+    """The Pod that this runs in; none outside of a cluster."""
     listen: Endpoint
     log_level: str
     log_format: str
@@ -68,6 +71,12 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
             f"--fastpath-socket {parsed.fastpath_socket}: its directory does not exist; "
             f"mount the volume that lb-fastpath makes its socket in",
         )
+    if bool(parsed.pod_name) != bool(parsed.pod_uid):
+        refuse_to_start(
+            PROGRAM,
+            "--pod-name and --pod-uid go together: give both, or neither outside of a pod",
+        )
+    pod = Owner(kind="Pod", name=parsed.pod_name, uid=parsed.pod_uid)
     table = groups(parsed.api_group)
     if isinstance(table, Problem):
         refuse_to_start(PROGRAM, str(table))
@@ -78,6 +87,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         kubeconfig=parsed.kubeconfig,
         api_group=table,
         load_balancer_class=parsed.load_balancer_class or None,
+        owners=(pod,) if pod.uid else (),
         listen=parsed.listen,
         log_level=parsed.log_level,
         log_format=parsed.log_format,
@@ -91,6 +101,12 @@ def flag_parser(environ: Mapping[str, str]) -> FlagParser:
     )
     parser.add_flag("--node-name", required=True, help="name of the Node that this runs on")
     parser.add_flag("--namespace", required=True, help="namespace of lbctl's own objects")
+    parser.add_flag(
+        "--pod-name",
+        default="",
+        help="name of the Pod that this runs in; its SpeakerStatus is deleted together with it",
+    )
+    parser.add_flag("--pod-uid", default="", help="UID of that Pod")
     parser.add_flag(
         "--fastpath-socket",
         parse=Path,
@@ -148,6 +164,7 @@ async def _run(options: Options, credentials: Credentials) -> None:
             me=me,
             socket=options.fastpath_socket,
             load_balancer_class=options.load_balancer_class,
+            owners=options.owners,
             clock=boottime,
         )
         server = StatusServer(

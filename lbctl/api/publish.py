@@ -44,19 +44,21 @@ class StatusObject:
 
 
 async def publish(
-    writer: Writer, wanted: StatusObject, *, resource_version: str | None
+    writer: Writer, wanted: StatusObject, *, resource_version: str | None, urgent: bool = False
 ) -> WriteOutcome:
     """Write `wanted` and return the outcome of its last write.
 
-    `resource_version` is that of the object as last seen, None if there is none. Every
-    outcome but `Written` means: look again, then publish what is true by then.
+    `resource_version` is that of the object as last seen, None if there is none. Metadata
+    is written by the creation only. Every outcome but `Written` means: look again, then
+    publish what is true by then.
     """
     version = resource_version
     if version is None:
-        created = await writer.submit(create(wanted.collection, wanted.body()))
+        created = await writer.submit(create(wanted.collection, wanted.body()), urgent=urgent)
         if not isinstance(created, Written):
             return created
         version = str(created.body["metadata"]["resourceVersion"])
     return await writer.submit(
-        patch_status(wanted.path, resource_version=version, patch={"status": dict(wanted.status)})
+        patch_status(wanted.path, resource_version=version, patch={"status": dict(wanted.status)}),
+        urgent=urgent,
     )

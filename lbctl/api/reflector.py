@@ -260,6 +260,7 @@ class Reflector(Generic[K, V]):
     async def _list(self) -> None:
         """Fetch every page into new maps, then swap them in."""
         asked = self._asked
+        before = dict(self._ahead)
         self._interrupt.clear()
         items: dict[K, V] = {}
         keys: dict[str, K] = {}
@@ -276,7 +277,7 @@ class Reflector(Generic[K, V]):
         version = body["metadata"].get("resourceVersion")
         if not isinstance(version, str):
             raise StreamBroken("the list has no resourceVersion")
-        self._keep_ahead(version, items, keys)
+        self._keep_ahead(before, version, items, keys)
         self.items, self._keys, self.unreadable = items, keys, unreadable
         self._position = version
         self._paged = True
@@ -340,13 +341,20 @@ class Reflector(Generic[K, V]):
             keys[identity], value = projected
             items[projected[0]] = value
 
-    def _keep_ahead(self, version: str, items: dict[K, V], keys: dict[str, K]) -> None:
-        """Carry over what our own writes returned if it is newer than this list."""
+    def _keep_ahead(
+        self, before: Mapping[str, int], version: str, items: dict[K, V], keys: dict[str, K]
+    ) -> None:
+        """Carry over what our own writes returned while this list was fetched, if it is newer.
+
+        What they had returned `before` is in the list already: the server answers with its newest
+        state. If its version is higher all the same, etcd was restored from a backup, whose
+        versions begin again where the backup ended, and the list is the truth.
+        """
         number = version_number(version)
         self._ahead = {
             identity: ahead
             for identity, ahead in self._ahead.items()
-            if number is not None and ahead > number
+            if number is not None and ahead > number and before.get(identity) != ahead
         }
         for identity in self._ahead:
             key = self._keys.get(identity)
@@ -395,6 +403,14 @@ class Reflector(Generic[K, V]):
                 self._on_change(frozenset(changed))
 
     def _take(self, event: WatchEvent, changed: set[K]) -> None:
+        version, position = (
+            version_number(event.resource_version),
+            version_number(self._position),
+        )
+        if version is not None and position is not None and version < position:
+            # Versions only ever rise, but for a restore of etcd: what became of the objects
+            # that we know, no event will tell.
+            raise Gone(f"version {version} came after {position}: the server was set back")
         self._failures = self._bad_answers = 0
         if event.type is EventType.BOOKMARK:
             self.counters.bookmarks += 1
@@ -407,7 +423,6 @@ class Reflector(Generic[K, V]):
             self._report("(unnamed)", error, self.unreadable)
             self._position = event.resource_version
             return
-        version = version_number(event.resource_version)
         ahead = self._ahead.get(identity)
         if ahead is not None and version is not None and version < ahead:
             self._position = event.resource_version

@@ -7,7 +7,8 @@ plans again. 429, 5xx and silence are tried again with a backoff; a refusal for 
 included, `may_write` is asked. `submit` never blocks and never raises.
 
 Up to `in_flight` requests are under way; measured against the raw rate of the session
-this costs less than a tenth. Used by the controller for Services and its own objects,
+this costs less than a tenth. Writes wait in the order of their coming, but an urgent one
+(a speaker that says it is leaving) goes ahead of all that wait. Used by the controller for Services and its own objects,
 and by lb-speaker for its status objects.
 """
 
@@ -179,6 +180,7 @@ class _Job:
 
     write: Write
     outcome: asyncio.Future[WriteOutcome]
+    urgent: bool = False
     failures: int = 0
 
 
@@ -228,9 +230,13 @@ class Writer:
         """How many writes wait or are under way."""
         return len(self._pending.keys() | self._busy)
 
-    def submit(self, write: Write) -> "asyncio.Future[WriteOutcome]":
-        """Queue `write`; the future always gets an outcome, never an exception."""
-        job = _Job(write=write, outcome=asyncio.get_running_loop().create_future())
+    def submit(self, write: Write, *, urgent: bool = False) -> "asyncio.Future[WriteOutcome]":
+        """Queue `write`; the future always gets an outcome, never an exception.
+
+        Keep `urgent` for single objects: many urgent ones would hold up each other.
+        """
+        outcome: asyncio.Future[WriteOutcome] = asyncio.get_running_loop().create_future()
+        job = _Job(write=write, outcome=outcome, urgent=urgent)
         if self._stopped:
             self._settle(job, Withheld(why="the process is stopping"))
             return job.outcome
@@ -239,6 +245,9 @@ class Writer:
         self._idle.clear()
         if older is not None:
             self._settle(older, Superseded())
+            if urgent and write.key in self._queue:
+                self._queue.remove(write.key)
+                self._enqueue(write.key)
         elif write.key not in self._busy:
             self._enqueue(write.key)
         return job.outcome
@@ -343,7 +352,10 @@ class Writer:
             self._idle.set()
 
     def _enqueue(self, key: str) -> None:
-        self._queue.append(key)
+        if self._pending[key].urgent:
+            self._queue.appendleft(key)
+        else:
+            self._queue.append(key)
         self._awake.set()
 
     def _settle(self, job: _Job, outcome: WriteOutcome) -> None:

@@ -1,7 +1,7 @@
 """Fetch the world once: log in, list every input, fold it into a snapshot.
 
 The command uses the same credentials, session, paths and fold as the processes in the cluster,
-so that it sees what they see. It only ever reads. Exit codes: 2 for a kubeconfig that cannot be
+so that it sees what they see. It only ever reads. An object that leaves doubts is named on stderr. Exit codes: 2 for a kubeconfig that cannot be
 used, 3 when the API server cannot be reached or refuses.
 """
 
@@ -18,10 +18,11 @@ import click
 
 from lbctl.api.errors import ApiError, CredentialsError, problem_of
 from lbctl.api.session import ApiSession
+from lbctl.cli.doubts import readable
 from lbctl.cli.login import login
-from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail
+from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail, warn
 from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
-from lbctl.kube.fold import Source, fold, inputs
+from lbctl.kube.fold import fold_projected, inputs
 from lbctl.kube.groups import OWN_GROUP, SERVICE_L2_STATUS, Groups, groups
 from lbctl.model.names import ServiceKey
 from lbctl.model.outcome import Problem
@@ -107,12 +108,14 @@ async def _view(access: Access, table: Groups) -> View:
         reported = table[SERVICE_L2_STATUS].collection(access.lbctl_namespace)
         paths = [*(item.path for item in wanted), reported]
         lists = await asyncio.gather(*(_list(session, path) for path in paths))
-    bodies: dict[Source, list[Any]] = {
-        item.source: items for item, items in zip(wanted, lists, strict=False)
-    }
-    snapshot = fold(bodies)
+    snapshot = fold_projected(
+        {
+            item.source: readable(item.kind, items, item.project, warn)
+            for item, items in zip(wanted, lists, strict=False)
+        }
+    )
     sent: dict[ServiceKey, tuple[ServiceL2Status, ...]] = {}
-    for status in map(parse_service_l2_status, lists[-1]):
+    for status in readable(SERVICE_L2_STATUS, lists[-1], parse_service_l2_status, warn):
         if status is not None:
             sent[status.service] = (*sent.get(status.service, ()), status)
     return View(

@@ -45,6 +45,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def warn(message: str) -> None:
+    """Say one line on stderr, and go on."""
+    print(f"lbctl: {message}", file=sys.stderr)
+
+
 def fail(message: str, code: int) -> NoReturn:
     """End the command with one line on stderr."""
     print(f"lbctl: {message}", file=sys.stderr)

@@ -14,12 +14,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lbctl.api.backoff import Backoff
 from lbctl.api.errors import ApiError, ApiRefused, problem_of
 from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.lease import Leadership, wall_clock
 from lbctl.api.publish import StatusObject, publish
+from lbctl.api.reflector import Reflector
 from lbctl.api.session import ApiSession
-from lbctl.api.writer import Writer, Written, patch_status
+from lbctl.api.writer import Refused, Writer, Written, patch_status
 from lbctl.controller.desk import Desk, DeskPace
 from lbctl.controller.inputs import Inputs
 from lbctl.kube.crds.configuration_state import (
@@ -139,9 +141,9 @@ def findings(verdicts: Mapping[ObjectKey, Verdict]) -> tuple[tuple[str, Problem]
 
 
 class SummaryKeeper:
-    """Keep the ConfigurationState `controller`; nobody else writes it, so it is read once a term.
+    """Keep the ConfigurationState `controller` as it should be, whoever changes or deletes it.
 
-    It needs no watch: a write that meets another resourceVersion than remembered reads it again.
+    One object is watched, and compared with what is wanted whenever either of them changes.
     """
 
     def __init__(
@@ -151,26 +153,38 @@ class SummaryKeeper:
         leadership: Leadership,
         session: ApiSession,
         *,
-        after_failure_s: float = AFTER_FAILURE_S,
+        after_failure: Backoff | None = None,
         wall: Callable[[], dt.datetime] = wall_clock,
     ) -> None:
-        self.problem: str | None = None
+        self._problem: str | None = None
+        self._failures = 0
         self._inputs = inputs
         self._writer = writer
         self._leadership = leadership
-        self._session = session
-        self._after_failure_s = after_failure_s
+        self._after_failure = after_failure or Backoff(first_s=AFTER_FAILURE_S, most_s=60.0)
         self._wall = wall
         self._findings: tuple[tuple[str, Problem], ...] | None = None
-        self._found: ConfigurationState | None = None
-        self._read = False
         self._awake = asyncio.Event()
-        resource = inputs.groups[CONFIGURATION_STATE]
-        self._path = f"{resource.collection(inputs.namespace)}/{CONTROLLER_NAME}"
+        self._resource = inputs.groups[CONFIGURATION_STATE]
+        self._collection = self._resource.collection(inputs.namespace)
+        self._shown: Reflector[str, ConfigurationState] = Reflector(
+            session,
+            self._collection,
+            project=_project,
+            on_change=lambda _: self._awake.set(),
+            params={"fieldSelector": f"metadata.name={CONTROLLER_NAME}"},
+            pace=inputs.pace,
+        )
+
+    @property
+    def problem(self) -> str | None:
+        """Return why the object does not show what it should."""
+        # Of a foreign group the kind may be missing altogether: older releases do not have it,
+        # and the product works without.
+        return self._problem or (self._shown.problem if self._resource.own_schema else None)
 
     def begin_term(self) -> None:
-        """Read the object again before the next write."""
-        self._read = False
+        """Look at the object again, whatever is wanted next."""
         self._findings = None
 
     def want(self, wanted: tuple[tuple[str, Problem], ...]) -> None:
@@ -180,7 +194,12 @@ class SummaryKeeper:
             self._awake.set()
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Watch and write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._shown.run(), name="reflector-ConfigurationState")
+            group.create_task(self._write(), name="write-ConfigurationState")
+
+    async def _write(self) -> None:
         while True:
             await self._awake.wait()
             self._awake.clear()
@@ -189,32 +208,38 @@ class SummaryKeeper:
                 done = await self._show()
             except ApiError as error:
                 done = False
-                verb = "get" if error.method == "GET" else "patch"
+                verb = "create" if error.method == "POST" else "patch"
                 problem = problem_of(error, verb=verb, path=error.path)
             except Exception as error:  # noqa: BLE001 - an odd object must not end the controller
                 done = False
                 problem = f"cannot write ConfigurationState: {error!r}"
-            if problem is not None and problem != self.problem:
+            if problem is not None and problem != self._problem:
                 logger.warning("%s", problem)
-            self.problem = problem
+            self._problem = problem
+            self._failures = 0 if problem is None else self._failures + 1
             if not done:
-                await asyncio.sleep(self._after_failure_s)
+                await asyncio.sleep(self._after_failure.delay_s(self._failures))
                 self._awake.set()
 
     async def _show(self) -> bool:
-        """Return whether there is nothing left to do."""
+        """Return whether there is nothing left to do until the next news.
+
+        Raises:
+            ApiRefused: the API server will not have it written.
+
+        """
         wanted = self._findings
         if wanted is None or not self._leadership.may_write():
             # Late with the Lease is not without it: then no new term would come back to this.
             return wanted is None or not self._leadership.leading.is_set()
-        if not self._read:
-            self._found = await self._fetch()
-            self._read = True
+        if not self._shown.synced.is_set():
+            return True
+        found = self._shown.items.get(CONTROLLER_NAME)
         state = controller_state(
             self._inputs.groups,
             self._inputs.namespace,
             problems=wanted,
-            found=self._found,
+            found=found,
             now_rfc3339=rfc3339(self._wall()),
         )
         if state is None:
@@ -228,21 +253,24 @@ class SummaryKeeper:
                 metadata=state.metadata,
                 status=state.status,
             ),
-            resource_version=self._found.resource_version if self._found is not None else None,
+            resource_version=found.resource_version if found is not None else None,
         )
+        if isinstance(outcome, Refused):
+            raise ApiRefused(
+                method="POST" if found is None else "PATCH",
+                path=f"{self._collection}/{CONTROLLER_NAME}",
+                status=outcome.status,
+                reason="",
+                message=outcome.message,
+            )
         if isinstance(outcome, Written):
-            self._found = parse_configuration_state(outcome.body)
-            return True
-        self._read = False
-        return False
+            self._shown.observe(outcome.body)
+        return isinstance(outcome, Written)
 
-    async def _fetch(self) -> ConfigurationState | None:
-        try:
-            return parse_configuration_state((await self._session.request("GET", self._path)).body)
-        except ApiRefused as error:
-            if error.status == 404:
-                return None
-            raise
+
+def _project(body: dict[str, Any]) -> tuple[str, ConfigurationState] | None:
+    state = parse_configuration_state(body)
+    return None if state is None else (state.name, state)
 
 
 def rfc3339(instant: dt.datetime) -> str:

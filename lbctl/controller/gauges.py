@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from lbctl.api.events import EventRecorder
 from lbctl.api.lease import Leadership
 from lbctl.api.writer import Writer
 from lbctl.controller.inputs import AnyReflector, Inputs
+from lbctl.controller.operator import Operator
 from lbctl.controller.reconciler import Reconciler
 from lbctl.run.metrics import Sample
 
@@ -61,6 +63,21 @@ def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sam
                 name="lbctl_pool_addresses", value=value, labels=(str(pool), family, state)
             )
 
+
+def problem_samples(problems: Iterable[tuple[str, str]]) -> Iterator[Sample]:
+    """Yield how many problems each part has; a part that is well shows 0, so alerts can end."""
+    found = Counter(part for part, _ in problems)
+    for part in _PARTS:
+        yield Sample(name="lbctl_controller_problems", value=found[part], labels=(part,))
+
+
+def webhook_samples(operator: Operator) -> Iterator[Sample]:
+    """Yield how the admission server does."""
+    yield Sample(name="lbctl_webhook_serving", value=float(operator.serving))
+    yield Sample(name="lbctl_webhook_restarts_total", value=operator.restarts)
+
+
+_PARTS = ("inputs", "lease", "reconciler", "webhook")
 
 _STATES = (
     ("IPv4", "assigned"),

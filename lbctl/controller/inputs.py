@@ -40,6 +40,7 @@ class Inputs:
     ) -> None:
         self.groups = groups
         self.namespace = namespace
+        self.pace = pace
         self.reflectors: dict[str, AnyReflector] = {}
         self.on_news: Callable[[], None] = _nobody
         self.on_echo: Callable[[], None] = _nobody

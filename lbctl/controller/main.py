@@ -27,7 +27,13 @@ from lbctl.api.pace import Pace
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.controller.admission import PoolJudge
-from lbctl.controller.gauges import plan_samples, reflector_samples, write_samples
+from lbctl.controller.gauges import (
+    plan_samples,
+    problem_samples,
+    reflector_samples,
+    webhook_samples,
+    write_samples,
+)
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.operator import Operator, OperatorSettings
 from lbctl.controller.reconciler import Reconciler
@@ -83,18 +89,35 @@ class Parts:
     trust: Trust | None
     operator: Operator | None
 
-    def not_ready(self) -> Iterator[str]:
-        """Yield why the process cannot do its job now."""
-        yield from self.inputs.problems()
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the part that has a problem, and the problem in one sentence."""
+        for text in self.inputs.problems():
+            yield "inputs", text
         if self.leadership.problem is not None:
-            yield self.leadership.problem
-        yield from self.reconciler.problems()
+            yield "lease", self.leadership.problem
+        for text in self.reconciler.problems():
+            yield "reconciler", text
+        if self.trust is not None and self.trust.problem is not None:
+            yield "webhook", self.trust.problem
+
+    def not_ready(self) -> Iterator[str]:
+        """Yield why the process cannot do its job now.
+
+        The admission server only says earlier what the conditions say anyway: its problems are in
+        the metrics and the log, and make no controller unready.
+        """
+        for part, text in self.problems():
+            if part != "webhook":
+                yield text
 
     def samples(self) -> Iterator[Sample]:
         yield Sample(name="lbctl_build_info", value=1, labels=("lb-controller", version("lbctl")))
         yield from reflector_samples(self.inputs)
         yield from write_samples(self.writer, self.recorder)
         yield from plan_samples(self.reconciler, self.leadership)
+        yield from problem_samples(self.problems())
+        if self.operator is not None:
+            yield from webhook_samples(self.operator)
 
 
 def compose(

@@ -65,7 +65,8 @@ class OperatorSettings:
 class Operator:
     """The supervised kopf; every method may be called from any thread.
 
-    `lives` counts how often kopf was started, `serving` says whether it runs at present.
+    `lives` counts how often kopf was started, `restarts` how often because it had failed;
+    `serving` says whether it runs at present.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Operator:
         self._stop: asyncio.Event | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lives = 0
+        self.restarts = 0
         self.serving = False
 
     def serve(self, pair: ServingPair) -> None:
@@ -150,7 +152,8 @@ class Operator:
                 why,
                 delay_s,
             )
-            self._closing.wait(delay_s)
+            if not self._closing.wait(delay_s):
+                self.restarts += 1
 
     async def _live(self, pair: ServingPair) -> None:
         """Run kopf once, until it fails or is told to stop."""

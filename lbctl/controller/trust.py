@@ -2,8 +2,9 @@
 
 Both replicas serve the same pair, read from the Secret; only the leader makes or renews it and
 writes the CA into the ValidatingWebhookConfiguration, which belongs to the chart. The product
-works without the webhook, so nothing here is worth more than a retry: a problem is said once
-and tried again, and a chart without the webhook configuration is no problem at all.
+works without the webhook, so nothing here is worth more than a retry: a problem is said once,
+stands on the readiness page, and is tried again less and less often; a chart without the webhook
+configuration is no problem at all.
 """
 
 from __future__ import annotations
@@ -14,14 +15,24 @@ import binascii
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from lbctl.api.errors import ApiError, ApiRefused, problem_of
+from lbctl.api.backoff import Backoff
+from lbctl.api.errors import ApiError, ApiRefused, ApiUnreachable, problem_of
 from lbctl.api.lease import Leadership, wall_clock
 from lbctl.api.paths import object_path
 from lbctl.api.session import ApiSession
-from lbctl.api.writer import Conflict, Write, Writer, Written, create, patch_object, update
+from lbctl.api.writer import (
+    GaveUp,
+    Refused,
+    Write,
+    Writer,
+    Written,
+    create,
+    patch_object,
+    update,
+)
 from lbctl.controller.certificates import ServingPair, make_serving_pair, why_unfit
 
 logger = logging.getLogger(__name__)
@@ -47,10 +58,14 @@ class TrustNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPace:
-    """Seconds between two looks: while there is no pair yet, and afterwards."""
+    """Seconds between two looks: while there is no pair yet, afterwards, and after failures.
+
+    A refusal for good (RBAC) is not asked about every 2 s for ever: the wait grows to a minute.
+    """
 
     eager_s: float = 2.0
     settled_s: float = 15.0
+    failing: Backoff = field(default_factory=lambda: Backoff(first_s=2.0, most_s=60.0))
 
 
 class Trust:
@@ -77,6 +92,8 @@ class Trust:
         self._wall = wall
         self._served: ServingPair | None = None
         self._configured = False
+        self._failures = 0
+        self._unfit: str | None = None
         self._secret_path = object_path(
             group="", version="v1", plural="secrets",
             namespace=names.namespace, name=names.service,
@@ -96,9 +113,12 @@ class Trust:
                 problem = problem_of(error, verb=_verb(error), path=error.path)
             except Exception as error:  # noqa: BLE001 - an odd Secret must not end the controller
                 problem = f"cannot look after it: {error!r}"
-            if problem is not None and problem != self.problem:
-                logger.warning("webhook certificate: %s", problem)
+            if problem is not None:
+                problem = f"webhook certificate: {problem}"
+                if problem != self.problem:
+                    logger.warning("%s", problem)
             self.problem = problem
+            self._failures = 0 if problem is None else self._failures + 1
             await self._pause()
 
     async def _look(self) -> None:
@@ -109,15 +129,25 @@ class Trust:
             pair, dns_names=self._names.dns_names, now=now
         )  # fmt: skip
         if unfit is not None and self._leadership.may_write():
-            logger.info("making a new webhook certificate: %s", unfit)
-            pair = await self._renew(secret, pair, now)
-        if pair is None:
-            return
-        if pair != self._served:
+            if unfit != self._unfit:
+                logger.info("making a new webhook certificate: %s", unfit)
+            self._unfit = unfit
+            try:
+                pair = await self._renew(secret, pair, now)
+            except ApiError:
+                # One that ends soon, or has ended, serves better than none.
+                self._serve(pair)
+                raise
+        if unfit is None:
+            self._unfit = None
+        self._serve(pair)
+        if pair is not None and self._leadership.may_write():
+            await self._trust(pair)
+
+    def _serve(self, pair: ServingPair | None) -> None:
+        if pair is not None and pair != self._served:
             self._served = pair
             self._on_pair(pair)
-        if self._leadership.may_write():
-            await self._trust(pair)
 
     async def _renew(
         self, secret: dict[str, Any] | None, former: ServingPair | None, now: dt.datetime
@@ -175,10 +205,25 @@ class Trust:
         return ours and client.get("caBundle") != wanted
 
     async def _write(self, write: Write) -> bool:
-        outcome = await self._writer.submit(write)
-        if not isinstance(outcome, Written | Conflict):
-            logger.info("webhook certificate: %s not written: %s", write.path, outcome)
-        return isinstance(outcome, Written)
+        """Return whether it is written; False means: somebody else was quicker, or we do not lead.
+
+        Raises:
+            ApiRefused: the server will not do this.
+            ApiUnreachable: it stayed silent or busy.
+
+        """
+        method = write.verb.value
+        match await self._writer.submit(write):
+            case Written():
+                return True
+            case Refused(status=status, message=message):
+                raise ApiRefused(
+                    method=method, path=write.path, status=status, reason="", message=message
+                )
+            case GaveUp(message=message):
+                raise ApiUnreachable(message, method=method, path=write.path)
+            case _:
+                return False
 
     async def _get(self, path: str) -> dict[str, Any] | None:
         try:
@@ -194,6 +239,8 @@ class Trust:
             self._configured or not self._leadership.may_write()
         )
         seconds = self._pace.settled_s if settled else self._pace.eager_s
+        if self._failures:
+            seconds = self._pace.failing.delay_s(self._failures)
         event = self._leadership.lost if self._leadership.may_write() else self._leadership.leading
         try:
             async with asyncio.timeout(seconds):

@@ -221,13 +221,16 @@ def snapshot_of(
 
 
 def fold(items: Mapping[Source, Iterable[Any]]) -> Snapshot:
-    """Return the snapshot of plain API objects: for the command and tests, in one go."""
+    """Return the snapshot of plain API objects, in one go."""
+    return fold_projected(
+        {source: map(PROJECTIONS[source], items.get(source, ())) for source in Source}
+    )
+
+
+def fold_projected(items: Mapping[Source, Iterable[Projected]]) -> Snapshot:
+    """Return the snapshot of what the projections made of API objects: for the command."""
     maps: dict[Source, dict[Any, Any]] = {
-        source: dict(
-            pair
-            for body in items.get(source, ())
-            if (pair := PROJECTIONS[source](body)) is not None
-        )
+        source: dict(pair for pair in items.get(source, ()) if pair is not None)
         for source in Source
     }
     grouped = SlicesByService()

@@ -16,7 +16,6 @@ from lbctl.kube.crds.configuration_state import (
     CONTROLLER_NAME,
     ConfigurationState,
     Result,
-    speaker_state_name,
 )
 from lbctl.kube.crds.reading import is_label_value
 from lbctl.kube.crds.service_l2_status import (
@@ -24,7 +23,7 @@ from lbctl.kube.crds.service_l2_status import (
     render_service_l2_status,
     status_name,
 )
-from lbctl.kube.crds.speaker_status import render_speaker_status
+from lbctl.kube.crds.speaker_status import render_owner_references, render_speaker_status
 from lbctl.kube.groups import (
     CONFIGURATION_STATE,
     SERVICE_L2_STATUS,
@@ -33,12 +32,10 @@ from lbctl.kube.groups import (
     Resource,
 )
 from lbctl.model.address import family_of
-from lbctl.model.names import NodeName
 from lbctl.model.node import SpeakerReport
 from lbctl.model.outcome import InvariantBroken, Problem
 
 POOLS_CONDITION = "poolReconcilerValid"
-SPEAKER_CONDITION = "configReconcilerValid"
 RECONCILED = "Reconciled"
 CONFIGURATION_ERROR = "ConfigurationError"
 
@@ -82,7 +79,11 @@ def speaker_status(table: Groups, namespace: str, report: SpeakerReport) -> Want
     """Return the SpeakerStatus of one node; equal reports mean that nothing is to be written."""
     return Wanted(
         resource=table[SPEAKER_STATUS],
-        metadata={"name": report.node, "namespace": namespace},
+        metadata={
+            "name": report.node,
+            "namespace": namespace,
+            "ownerReferences": render_owner_references(report),
+        },
         status=render_speaker_status(report),
     )
 
@@ -142,35 +143,6 @@ def controller_state(
 
     `problems` pairs each with its object as a message names it, in a stable order.
     """
-    return _state(
-        table, namespace, node=None, problems=problems, found=found, now_rfc3339=now_rfc3339
-    )
-
-
-def speaker_state(
-    table: Groups,
-    namespace: str,
-    *,
-    node: NodeName,
-    problems: Iterable[tuple[str, Problem]],
-    found: ConfigurationState | None,
-    now_rfc3339: str,
-) -> Wanted | None:
-    """Return the ConfigurationState of one node's speaker, or None when `found` says it."""
-    return _state(
-        table, namespace, node=node, problems=problems, found=found, now_rfc3339=now_rfc3339
-    )
-
-
-def _state(
-    table: Groups,
-    namespace: str,
-    *,
-    node: NodeName | None,
-    problems: Iterable[tuple[str, Problem]],
-    found: ConfigurationState | None,
-    now_rfc3339: str,
-) -> Wanted | None:
     resource = table[CONFIGURATION_STATE]
     lines = "\n".join(f"{name}: {problem}" for name, problem in problems)
     summary = shortened(lines)
@@ -180,7 +152,7 @@ def _state(
         observed,
         wanted=[
             Condition(
-                type=POOLS_CONDITION if node is None else SPEAKER_CONDITION,
+                type=POOLS_CONDITION,
                 status=not summary,
                 reason=CONFIGURATION_ERROR if summary else RECONCILED,
                 message=summary,
@@ -196,15 +168,12 @@ def _state(
         status["conditions"] = conditions
     if not status:
         return None
-    labels = {f"{resource.group}/component-type": "controller" if node is None else "speaker"}
-    if node is not None and is_label_value(node):
-        labels[f"{resource.group}/node-name"] = node
     return Wanted(
         resource=resource,
         metadata={
-            "name": CONTROLLER_NAME if node is None else speaker_state_name(node),
+            "name": CONTROLLER_NAME,
             "namespace": namespace,
-            "labels": labels,
+            "labels": {f"{resource.group}/component-type": "controller"},
         },
         status=status,
     )

@@ -5,7 +5,8 @@ is found again by the hash of what went into it: the files of the Go modules in
 `deploy/lab`, the commands below and the version of Go. Each recipe is cached alone
 (`parts/`), and `bin/<hash>` holds hard links to the parts: a change of the echo
 server does not compile Kubernetes again. Nothing is ever half there: a directory
-is filled under another name and renamed. Called by `lbctl lab up` and `make binaries`.
+is filled under another name and renamed. A build forgets what was not used for a
+month, unless a lab runs from it. Called by `lbctl lab up` and `make binaries`.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lbctl.lab import aging, records
 from lbctl.lab.distribution import runc_and_cni
 from lbctl.lab.golang import (
     BuildError,
@@ -29,6 +31,7 @@ from lbctl.lab.golang import (
     find_toolchain,
     ready,
 )
+from lbctl.lab.spec import SpecError
 
 __all__ = ["Binaries", "BuildError", "cache_directory", "ensure"]
 
@@ -119,6 +122,8 @@ def ensure(progress: Progress, *, recipes: tuple[Recipe, ...] = RECIPES) -> Bina
     keys = {recipe: _recipe_hash(recipe, toolchain) for recipe in recipes}
     wanted = hashlib.sha256("\n".join(keys.values()).encode()).hexdigest()[:16]
     target = cache / "bin" / wanted
+    used = {target, *(cache / "parts" / key for key in keys.values())}
+    aging.claim(cache, used)
     if not target.is_dir():
         try:
             (cache / "bin").mkdir(parents=True, exist_ok=True)
@@ -132,8 +137,19 @@ def ensure(progress: Progress, *, recipes: tuple[Recipe, ...] = RECIPES) -> Bina
                 _build_all(
                     keys, Workshop(toolchain=toolchain, cache=cache, progress=progress), target
                 )
+            _forget_old(cache, used, progress)
     runc, cni_bin = runc_and_cni(cache, progress)
     return Binaries(bin=target, runc=runc, cni_bin=cni_bin)
+
+
+def _forget_old(cache: Path, used: set[Path], progress: Progress) -> None:
+    """Remove builds that were not used for a month; a lab that is up goes on using its own."""
+    try:
+        labs = [records.load(name).bin for name in records.names()]
+    except (records.NoLabError, records.BrokenRecordError, SpecError):
+        return  # it may run from any of them: there will be another build
+    for entry in aging.prune(cache, ("bin", "parts"), keep={*used, *labs}):
+        progress(f"{entry} was not used for a month: removed")
 
 
 def _build_all(keys: dict[Recipe, str], workshop: Workshop, target: Path) -> None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lbctl.lab import assembly, binaries, records, requirements
+from lbctl.lab import assembly, binaries, records, remains, requirements
 from lbctl.lab import spec as at
 from lbctl.lab.golang import BuildError
 from lbctl.lab.images import standins
@@ -76,11 +76,14 @@ def up(spec: LabSpec, progress: Progress) -> None:
 
 
 def down(name: str, progress: Progress) -> None:
-    """Remove everything a lab has, or what an interrupted `up` made of it; none is fine too."""
+    """Remove everything a lab has, or what an interrupted `up` made of it; none is fine too.
+
+    Without a readable record everything on this host that is called after the lab goes.
+    """
     if not records.directory(name).exists():
         return
     with records.locked(name, progress):
-        _clear(name)
+        _clear(name, progress)
 
 
 def status(name: str) -> LabStatus:
@@ -272,9 +275,19 @@ def _door(port: int) -> Iterator[socket.socket]:
         yield door
 
 
-def _clear(name: str) -> None:
-    with contextlib.suppress(NoLabError):  # killed before it had recorded, hence made, anything
+def _clear(name: str, progress: Progress) -> None:
+    place = records.directory(name)
+    try:
         _empty(records.load(name))
+    except NoLabError:  # mostly: killed before it had recorded, hence made, anything
+        if records.lost(name):
+            progress(f"{place} has no record: clearing everything that is called after the lab")
+            _empty_by_name(place)
+    except BrokenRecordError:
+        progress(
+            f"{place} has no readable record: clearing everything that is called after the lab"
+        )
+        _empty_by_name(place)
     records.erase(name)
 
 
@@ -283,7 +296,16 @@ def _empty(record: Record) -> None:
     name, machines = record.spec.name, record.spec.machines
     launch.halt(record, machines)
     lan.remove(name, machines)
-    place = record.spec.directory
+    _empty_directory(record.spec.directory)
+
+
+def _empty_by_name(place: Path) -> None:
+    """Do what `_empty` does without a record."""
+    remains.clear(place)
+    _empty_directory(place)
+
+
+def _empty_directory(place: Path) -> None:
     for point in reversed(kernel.mount_points()):
         if point.is_relative_to(place):
             kernel.unmount(point)

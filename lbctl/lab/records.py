@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lbctl.lab.holders import holders
 from lbctl.lab.machines.cgroups import Hierarchy
 from lbctl.lab.spec import ImageMode, LabSpec, check_name, scoped
 
@@ -141,11 +142,22 @@ def load(name: str) -> Record:
             f"there is no lab {name!r}: `lbctl lab up --name {name}` makes it"
         ) from None
     except ValueError as error:
-        raise BrokenRecordError(f"{place / 'lab.json'} is not JSON ({error})") from error
+        raise BrokenRecordError(_broken(place, f"is not JSON ({error})")) from error
     try:
         return _parse(place, data)
     except (KeyError, TypeError, ValueError) as error:
-        raise BrokenRecordError(f"{place / 'lab.json'}: {error!r} is missing or wrong") from error
+        raise BrokenRecordError(_broken(place, f"is wrong ({error!r})")) from error
+
+
+def _broken(place: Path, what: str) -> str:
+    return f"{place / 'lab.json'} {what}: `lbctl lab down --name {place.name}` clears the lab"
+
+
+def lost(name: str) -> bool:
+    """Say whether a lab was made whose record is gone: a record comes before all else."""
+    place = directory(name)
+    made = [place / part for part in ("pki", "images", "machines", "kubeconfig")]
+    return not (place / "lab.json").exists() and any(path.exists() for path in made)
 
 
 def _parse(place: Path, data: Any) -> Record:
@@ -212,10 +224,7 @@ def _lock(place: Path, progress: Progress, give_up: float) -> int:
         except BlockingIOError:
             os.close(handle)
             if time.monotonic() > give_up:
-                raise BusyError(
-                    f"lab {place.name}: another lbctl is changing it and does not finish; "
-                    "`fuser -v " + str(place / "lock") + "` shows which"
-                ) from None
+                raise BusyError(_busy(place)) from None
             if not told:
                 progress(f"waiting for another lbctl that is changing lab {place.name}")
                 told = True
@@ -226,3 +235,12 @@ def _lock(place: Path, progress: Progress, give_up: float) -> int:
             if os.fstat(handle).st_ino == (place / "lock").stat().st_ino:
                 return handle
         os.close(handle)
+
+
+def _busy(place: Path) -> str:
+    text = f"lab {place.name}: another lbctl is changing it and does not finish"
+    found = holders(place / "lock")
+    if not found:
+        return f"{text}; whoever holds {place / 'lock'} is a process that this user cannot see"
+    pids = " ".join(str(holder.pid) for holder in found)
+    return f"{text}: {', '.join(map(str, found))}; wait for it, or end it: kill {pids}"

@@ -42,6 +42,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Name an object with whose deletion another one vanishes (metadata.ownerReferences)."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerReport:
     """Hold the SpeakerStatus of one node, written by that node's speaker only."""
 
@@ -52,4 +61,6 @@ class SpeakerReport:
     faults: tuple[tuple[LinkName, str], ...]
     """Links on which the fast path cannot work, with its sentence (no CAP_NET_RAW, ...)."""
     fastpath_connected: bool
+    owners: tuple[Owner, ...] = ()
+    """The speaker's Pod: a pod that vanished without a word takes its report with it."""
     resource_version: str = ""

@@ -79,6 +79,16 @@ METRICS: Final = (
     _gauge("lbctl_services", "Services that are ours by the reason of Allocated.", "reason"),
     _gauge("lbctl_pool_addresses", "Addresses of a pool, by state.", "pool", "family", "state"),
     _gauge("lbctl_config_accepted", "1 if a configuration object is in effect.", "kind", "name"),
+    _gauge(
+        "lbctl_controller_problems",
+        "Problems that /readyz names now, by the part that has them.",
+        "part",
+    ),
+    _gauge("lbctl_webhook_serving", "1 while the admission server runs."),
+    _counter(
+        "lbctl_webhook_restarts_total",
+        "Times that the admission server ended by itself and was started again.",
+    ),
     # lb-speaker
     _gauge(
         "lbctl_speaker_announced",

@@ -1,12 +1,16 @@
 """The conductor of lb-speaker: from everything known to everything that should be so. Pure.
 
-`conduct(previous, situation)` is called after every event; its result says what the fast path's
+`conduct(previous, situation)` is called after nearly every event; its result says what the fast path's
 table, this node's SpeakerStatus and its ServiceL2Status should be. Drivers compute and perform
 the difference. Restart is no special case: the first call has no previous and gives the same.
 
 Two gates keep a starting speaker quiet: no table exists before every kind of input has synced,
 and none before this process's own SpeakerStatus was seen, because an owner is named by its
 incarnation. Meanwhile lb-fastpath goes on with the table of the process before.
+
+Most events change no owner (an endpoint comes beside others, somebody claims an address). What
+would come out as before is then taken over as the same object, so that a call costs little at
+thousands of Services and the drivers see by identity that they have nothing to do.
 """
 
 from __future__ import annotations
@@ -17,11 +21,17 @@ from dataclasses import dataclass, field
 from lbctl.model.address import Address
 from lbctl.model.membership import Instant, Member, Membership, MemberState
 from lbctl.model.names import LinkName, NodeName
-from lbctl.model.node import Link, SpeakerReport
+from lbctl.model.node import Link, Owner, SpeakerReport
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.announcement import Announcement, plan_announcements
 from lbctl.plan.rendezvous import rendezvous_membership
-from speaker.agent.report import FASTPATH_GRACE_S, FastpathState, speaker_report
+from speaker.agent.report import (
+    FASTPATH_GRACE_S,
+    FastpathState,
+    farewell,
+    has_left,
+    speaker_report,
+)
 from speaker.agent.statement import Statements, statements
 from speaker.agent.table import Desired, desired_table
 from speaker.wire.control import Entry, Mode
@@ -47,6 +57,17 @@ class Situation:
     yielded: frozenset[Address] = frozenset()
     floor: int = 0
     load_balancer_class: str | None = None
+    owners: tuple[Owner, ...] = ()
+    """The pod of this process: its SpeakerStatus is to vanish with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """Hold what the memberships rest on beside the plan."""
+
+    links: tuple[Link, ...]
+    released: frozenset[Address]
+    floor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +75,7 @@ class Intentions:
     """Hold what should be so. `table` None: leave the fast path as it is."""
 
     announcement: Announcement | None = None
+    footing: Footing | None = None
     memberships: Mapping[LinkName, Membership] = field(default_factory=dict)
     table: Desired | None = None
     peers: frozenset[str] = frozenset()
@@ -64,7 +86,7 @@ class Intentions:
     """What the ServiceL2Status objects of this node should say; None: leave them."""
     deadline: Instant | None = None
     handed_over: bool = False
-    """The speaker is stopping and nothing is left that a successor could take over from it."""
+    """The speaker is stopping, the cluster knows, and it answers for nothing any more."""
 
 
 NOTHING = Intentions()
@@ -73,45 +95,44 @@ NOTHING = Intentions()
 def conduct(previous: Intentions, situation: Situation) -> Intentions:
     """Return what should be so now."""
     own = situation.snapshot.speakers.get(situation.me.node)
-    report = None
-    if situation.links is not None:
-        report = speaker_report(
-            now=situation.now,
-            me=situation.me,
-            links=situation.links,
-            fastpath=situation.fastpath,
-            draining=situation.stopping,
-            published=own,
-        )
+    report = _report(situation, own)
+    left = situation.stopping and has_left(situation.me, own)
     recognized = own is not None and own.incarnation == situation.me.incarnation
     links = situation.links
     if not situation.synced or links is None or not (recognized or previous.table):
-        return Intentions(report=report, deadline=_deadline(None, situation))
+        return Intentions(report=report, deadline=_deadline(None, situation), handed_over=left)
     announcement = plan_announcements(
         previous.announcement,
         situation.snapshot,
         situation.changed,
         load_balancer_class=situation.load_balancer_class,
     )
-    memberships = _memberships(previous, announcement, situation, links)
-    table = desired_table(
-        previous.table or Desired(),
-        now=situation.now,
-        memberships=memberships,
-        addresses=announcement.addresses,
-        links=links,
-        released=situation.released,
-        yielded=situation.yielded,
-    )
+    footing = Footing(links=links, released=situation.released, floor=situation.floor)
+    memberships, table, said = previous.memberships, previous.table, previous.statements
+    moved = footing != previous.footing or not _same_owners(previous, announcement, situation)
+    if moved:
+        memberships = _memberships(previous, announcement, situation, links)
+    if table is None or said is None or moved or table.yields:
+        table = desired_table(
+            table or Desired(),
+            now=situation.now,
+            memberships=memberships,
+            addresses=announcement.addresses,
+            links=links,
+            released=situation.released,
+            yielded=situation.yielded,
+        )
+        said = statements(situation.me.node, table.entries, announcement)
     return Intentions(
         announcement=announcement,
+        footing=footing,
         memberships=memberships,
         table=table,
         peers=_peers(situation),
         report=report,
-        statements=statements(situation.me.node, table.entries, announcement),
+        statements=said,
         deadline=_deadline(table, situation),
-        handed_over=situation.stopping and own is not None and own.draining and not table.entries,
+        handed_over=left and not table.entries,
     )
 
 
@@ -129,6 +150,47 @@ def working_nodes(intentions: Intentions) -> frozenset[NodeName]:
         for view in intentions.memberships.values()
         for member, state in view.members.items()
         if state is MemberState.MEMBER
+    )
+
+
+def _report(situation: Situation, own: SpeakerReport | None) -> SpeakerReport | None:
+    if situation.stopping:
+        return farewell(situation.me, own)
+    if situation.links is None:
+        return None
+    return speaker_report(
+        now=situation.now,
+        me=situation.me,
+        links=situation.links,
+        fastpath=situation.fastpath,
+        published=own,
+        owners=situation.owners,
+    )
+
+
+def _same_owners(previous: Intentions, announcement: Announcement, situation: Situation) -> bool:
+    """Return whether every address has the owner, the links and the Services that it had.
+
+    An incremental plan keeps the very objects of what it did not judge again.
+    """
+    if previous.announcement is None:
+        return False
+    if announcement is previous.announcement:
+        return True
+    before, after = previous.announcement.addresses, announcement.addresses
+    return (
+        # Nodes or speakers may have changed, and views list them.
+        not situation.changed.everything
+        and len(before) == len(after)
+        and all(
+            plan is (former := before.get(address))
+            or (
+                former is not None
+                and (plan.owner, plan.links, plan.services)
+                == (former.owner, former.links, former.services)
+            )
+            for address, plan in after.items()
+        )
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lbctl.model.membership import Instant, Member
-from lbctl.model.names import LinkName
-from lbctl.model.node import Link, SpeakerReport
+from lbctl.model.names import Incarnation, LinkName
+from lbctl.model.node import Link, Owner, SpeakerReport
 
 FASTPATH_GRACE_S: Final = 3.0
 """A fast path that is away for less is restarting: moving its addresses would cost more."""
@@ -36,12 +36,12 @@ def speaker_report(
     me: Member,
     links: Sequence[Link],
     fastpath: FastpathState,
-    draining: bool,
     published: SpeakerReport | None,
+    owners: tuple[Owner, ...] = (),
 ) -> SpeakerReport | None:
     """Return the report that should be published, or None while it would be a guess.
 
-    While the fast path is away for less than its grace, the published word stands; a process
+    `owners` are the pod that this process runs in, if any: the report vanishes with it. While the fast path is away for less than its grace, the published word stands; a process
     that has just started therefore says nothing before it knows.
     """
     known = published is not None and published.incarnation == me.incarnation
@@ -55,7 +55,7 @@ def speaker_report(
     return SpeakerReport(
         node=me.node,
         incarnation=me.incarnation,
-        draining=draining,
+        draining=False,
         links=tuple(
             _without_ndp(link) if (link.name, 6) in fastpath.faults else link
             for link in sorted(links, key=lambda link: link.index)
@@ -68,7 +68,32 @@ def speaker_report(
             )
         ),
         fastpath_connected=connected,
+        owners=owners,
     )
+
+
+def farewell(me: Member, published: SpeakerReport | None) -> SpeakerReport | None:
+    """Return the last report of a speaker that stops: what is published, but draining.
+
+    It is the same for a process that ends before it knew anything, since the report of the one
+    before it would go on to say that this node works. None where there is nothing to take
+    back: no report, or that of a later life of this node.
+    """
+    if published is None or is_later(published.incarnation, me.incarnation):
+        return None
+    return replace(published, draining=True, resource_version="")
+
+
+def has_left(me: Member, published: SpeakerReport | None) -> bool:
+    """Return whether nobody expects this process to announce anything any more."""
+    return (
+        published is None or published.draining or is_later(published.incarnation, me.incarnation)
+    )
+
+
+def is_later(one: Incarnation, other: Incarnation) -> bool:
+    """Return whether `one` is a later life than `other`: incarnations are counts of time."""
+    return (len(one), one) > (len(other), other)
 
 
 def same_report(wanted: SpeakerReport, published: SpeakerReport | None) -> bool:

@@ -9,7 +9,7 @@ names of another form (MetalLB's own, beside which we may run) are never touched
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from lbctl.kube.crds.service_l2_status import ServiceL2Status, status_name
@@ -61,11 +61,16 @@ def statement_changes(
     announcement: Announcement,
     speakers: Iterable[NodeName],
     own_schema: bool = True,
+    names: Collection[str] | None = None,
 ) -> StatementChanges:
     """Return the difference between what this node wants to say and what objects there are.
 
-    `speakers` are the nodes whose speakers are at work, this one among them.
+    `speakers` are the nodes whose speakers are at work, this one among them. `names` limits the
+    look to these objects, for a caller that knows that all others are as they should be.
     """
+    if names is not None:
+        wanted = {name: wanted[name] for name in names if name in wanted}
+        observed = {name: observed[name] for name in names if name in observed}
     write = tuple(
         (statement, observed.get(name))
         for name, statement in sorted(wanted.items())
@@ -75,13 +80,14 @@ def statement_changes(
     living = frozenset(speakers)
     remove = tuple(
         found
-        for name, found in sorted(observed.items())
+        for name, found in observed.items()
         if name not in wanted
         # In this order: nearly all objects name another living node, which is quick to see.
         and (found.node == me or (found.node not in living and _chosen(name, living) == me))
         and _is_void(found, announcement)
     )
-    return StatementChanges(write=write, remove=remove)
+    by_name = sorted(remove, key=lambda found: found.name)
+    return StatementChanges(write=write, remove=tuple(by_name))
 
 
 def _is_void(found: ServiceL2Status, announcement: Announcement) -> bool:

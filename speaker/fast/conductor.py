@@ -18,7 +18,7 @@ from lbctl.model.names import LinkName
 from speaker.fast.announce import Announcer, Round, Start, Stop
 from speaker.fast.instant import Instant, earliest
 from speaker.fast.table import AddressTable, Change, Claim, Held, Yes
-from speaker.wire.control import Announced, Applied, Delta, Report, Table
+from speaker.wire.control import Announced, Applied, Delta, Heard, Report, Table, Yielded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,11 @@ class LinkLost:
     """Nothing can be sent on `link` now: gone, down, or without carrier."""
 
     link: LinkName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakerGone:
+    """The lb-speaker that commanded is not connected any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ class Rewire:
     links: frozenset[LinkName]
 
 
-Input = Table | Delta | Claim | LinkReady | LinkLost | HandOver | Sent
+Input = Table | Delta | Claim | LinkReady | LinkLost | SpeakerGone | HandOver | Sent
 Output = Send | Tell | Rewire
 
 _NOBODY: Mapping[bytes, Address] = {}
@@ -102,12 +107,14 @@ class Conductor:
             case Table() | Delta():
                 return self._command(now, arrived)
             case Claim():
-                return tuple(Tell(report=report) for report in self.table.heard(now, arrived))
+                return self._reported(now, self.table.heard(now, arrived))
             case LinkReady():
                 self._link_ready(now, arrived)
             case LinkLost():
                 self._ready.pop(arrived.link, None)
                 self._stop(now, self.addresses_on(arrived.link).values(), (arrived.link,))
+            case SpeakerGone():
+                self.table.abandoned(now)
             case HandOver():
                 for before, after in self.table.hand_over(now).changed:
                     self._announcements_of(now, before, after)
@@ -119,8 +126,7 @@ class Conductor:
 
     def expire(self, now: Instant) -> tuple[Output, ...]:
         """End planned moves and send the rounds that are due."""
-        ended = tuple(Tell(report=report) for report in self.table.expire(now))
-        return ended + self._announce(now)
+        return self._reported(now, self.table.expire(now)) + self._announce(now)
 
     @property
     def deadline(self) -> Instant | None:
@@ -142,6 +148,15 @@ class Conductor:
         if isinstance(command, Table):
             outputs += self._retell()
         return (*outputs, *self._announce(now))
+
+    def _reported(self, now: Instant, reports: Iterable[Heard | Yielded]) -> tuple[Tell, ...]:
+        tells = []
+        for report in reports:
+            if isinstance(report, Yielded):
+                # Silence ends the rounds too, also where no command did: an abandoned address.
+                self._stop_and_forget(now, report.address, self._on_link)
+            tells.append(Tell(report=report))
+        return tuple(tells)
 
     def _file(self, change: Change) -> set[LinkName]:
         """Keep the index of addresses by link, and return the links that gained or lost one."""
@@ -188,11 +203,21 @@ class Conductor:
             self._announced.discard((address.packed, link))
 
     def _link_ready(self, now: Instant, ready: LinkReady) -> None:
-        """Announce all over again: while the link was away, nobody heard us."""
+        """Announce all over again: while the link was away, nobody heard us.
+
+        That concerns the families that were away: the first IPv6 address on a link opens its
+        IPv6 half, and tells nothing new about the IPv4 addresses.
+        """
+        before = self._ready.get(ready.link, frozenset())
         self._ready[ready.link] = ready.families
+        for address in self.addresses_on(ready.link).values():
+            if address.version in before - ready.families:
+                self._stop(now, (address,), (ready.link,))
         for held in self.table.held():
-            if held.announces and ready.link in held.links:
-                self._start(now, held.entry.address, (ready.link,))
+            address = held.entry.address
+            if address.version in before or not held.announces or ready.link not in held.links:
+                continue
+            self._start(now, address, (ready.link,))
 
     def _start(self, now: Instant, address: Address, links: Iterable[LinkName]) -> None:
         for link in links:

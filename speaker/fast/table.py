@@ -5,14 +5,16 @@ a process that was stopped and goes on must not answer queued frames out of an o
 packed bytes, because it is asked for every frame that the kernel's filter lets through.
 
 Commands carry epochs; one that is older than what is known for its address is not applied, also
-when the address has been removed meanwhile. Held by lb-fastpath's conductor, read by the
-responder. The machine shape of HOUSE 4: `apply`, `heard`, `expire`, `deadline`.
+when the address has been removed meanwhile. While nobody commands at all, a peer's announcement
+is believed after 40 s: see `abandoned`. Held by lb-fastpath's conductor, read by the responder.
+The machine shape of HOUSE 4: `apply`, `abandoned`, `heard`, `expire`, `deadline`.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -39,6 +41,9 @@ HEARD_INTERVAL_S: Final = 1.0
 """One report per claimed address and claiming hardware address in this time."""
 HEARD_CAP: Final = 1024
 """Pairs remembered for that limit; a host that forges hardware addresses would fill it."""
+ABANDONED_S: Final = 40.0
+"""How long nobody may command before peers are believed: what Kubernetes takes to call a node
+not ready, and what lb-speaker itself waits for the API server."""
 REMOVED_CAP: Final = 16384
 """Epochs remembered of removed addresses; only lb-speaker can fill it, by churning addresses."""
 
@@ -78,6 +83,9 @@ class Claim:
     address: Address
     link: LinkName
     mac: Mac
+    announced: bool
+    """Said unasked and to all, not in passing: a host that has the address without owning it
+    (kube-proxy's IPVS mode) names it as the sender of its questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +98,13 @@ class Held:
     yielded: YieldCause | None = None
 
     @property
+    def owned(self) -> bool:
+        """Whether it is answered for without an end in sight."""
+        return self.entry.mode is Mode.OWN and self.yielded is None
+
+    @property
     def announces(self) -> bool:
-        return self.entry.announce and self.entry.mode is Mode.OWN
+        return self.entry.announce and self.owned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +133,11 @@ class AddressTable:
     heard_limited: int = 0
     """Claims not reported because of `HEARD_INTERVAL_S` or `HEARD_CAP`."""
     _held: dict[bytes, Held] = field(default_factory=dict)
-    _yielding: dict[bytes, Instant] = field(default_factory=dict)
+    _yielding: OrderedDict[bytes, Instant] = field(default_factory=OrderedDict)
+    """When planned moves end, the first one first: each began after those before it."""
+    _abandoned_at: Instant | None = None
+    _successors: dict[bytes, None] = field(default_factory=dict)
+    """Owned addresses that peers have announced since then, in the order in which they did."""
     _removed: dict[bytes, Epoch] = field(default_factory=dict)
     _peers: frozenset[Mac] = frozenset()
     _heard: dict[tuple[bytes, Mac], Instant] = field(default_factory=dict)
@@ -155,6 +172,8 @@ class AddressTable:
             upsert, remove = command.upsert, command.remove
         else:
             kept = {entry.address.packed for entry in command.entries}
+            self._abandoned_at = None
+            self._successors.clear()
             upsert = command.entries
             remove = tuple(
                 Removal(address=held.entry.address, epoch=held.entry.epoch)
@@ -165,12 +184,22 @@ class AddressTable:
         changed, refused = self._upsert(now, upsert)
         return Change(changed=changed, removed=removed, refused=too_old + refused)
 
+    def abandoned(self, now: Instant) -> None:
+        """Note that the lb-speaker which commanded has gone; the next `Table` ends this.
+
+        The table stays in force, but if the whole node was taken for dead, others own its
+        addresses now and nobody is left here to say so. Therefore, once this has lasted
+        `ABANDONED_S`, an owned address that a published peer has announced meanwhile is yielded.
+        A connection alone does not end this: an lb-speaker that has not heard from the API
+        server commands nothing.
+        """
+        if self._abandoned_at is None:
+            self._abandoned_at = now
+
     def hand_over(self, now: Instant) -> Change:
         """Yield everything that is owned, in its own epoch: this process is about to end."""
         owned = tuple(
-            replace(held.entry, mode=Mode.YIELD)
-            for held in self._held.values()
-            if held.entry.mode is Mode.OWN
+            replace(held.entry, mode=Mode.YIELD) for held in self._held.values() if held.owned
         )
         changed, refused = self._upsert(now, owned)
         return Change(changed=changed, refused=refused)
@@ -190,19 +219,34 @@ class AddressTable:
         outputs: list[Heard | Yielded] = []
         if peer and packed in self._yielding:
             outputs.append(self._end_yield(packed, YieldCause.SUCCESSOR_HEARD))
+        if peer and claim.announced and self._abandoned_at is not None and held.owned:
+            self._successors[packed] = None
+            outputs += self._believe_successors(now)
         expected = peer and held.entry.mode is Mode.YIELD
         if not expected and self._may_report(now, (packed, claim.mac)):
             outputs.append(Heard(address=claim.address, link=claim.link, mac=claim.mac, peer=peer))
         return tuple(outputs)
 
     def expire(self, now: Instant) -> tuple[Yielded, ...]:
-        """End the planned moves whose time is over."""
-        over = [packed for packed, until in self._yielding.items() if now >= until]
-        return tuple(self._end_yield(packed, YieldCause.DEADLINE) for packed in over)
+        """End the planned moves whose time is over, and believe peers when that is due."""
+        ended: list[Yielded] = []
+        while self._yielding and next(iter(self._yielding.values())) <= now:
+            ended.append(self._end_yield(next(iter(self._yielding)), YieldCause.DEADLINE))
+        return (*ended, *self._believe_successors(now))
 
     @property
     def deadline(self) -> Instant | None:
-        return earliest(*self._yielding.values())
+        """When `expire` has something to do; costs the same for any number of addresses."""
+        first = next(iter(self._yielding.values()), None)
+        if self._abandoned_at is None or not self._successors:
+            return first
+        return earliest(first, self._abandoned_at + ABANDONED_S)
+
+    def _believe_successors(self, now: Instant) -> tuple[Yielded, ...]:
+        if self._abandoned_at is None or now < self._abandoned_at + ABANDONED_S:
+            return ()
+        successors, self._successors = self._successors, {}
+        return tuple(self._end(packed, YieldCause.SUCCESSOR_HEARD) for packed in successors)
 
     def _upsert(
         self, now: Instant, entries: tuple[Entry, ...]
@@ -216,7 +260,8 @@ class AddressTable:
             if known is not None and entry.epoch < known:
                 refused.append(StaleEpoch(address=entry.address, epoch=entry.epoch, known=known))
                 continue
-            if before is not None and before.entry == entry:
+            lost = before is not None and before.entry.mode is Mode.OWN and not before.owned
+            if before is not None and before.entry == entry and not lost:
                 # The same command again, as after a reconnect: a yield that runs goes on running.
                 continue
             after = self._enter(now, packed, entry, before)
@@ -226,15 +271,16 @@ class AddressTable:
     def _enter(self, now: Instant, packed: bytes, entry: Entry, before: Held | None) -> Held:
         links = _shared_set(entry.links)
         after = Held(entry=entry, links=links)
-        self._yielding.pop(packed, None)
         if entry.mode is Mode.YIELD:
-            if before is not None and before.entry.mode is Mode.YIELD:
+            if before is not None and not before.owned:
                 # A yield that is repeated with other details does not get more time.
                 after = replace(before, entry=entry, links=links)
             else:
                 after = replace(after, until=now + YIELD_S)
-            if after.yielded is None and after.until is not None:
-                self._yielding[packed] = after.until
+                self._yielding[packed] = now + YIELD_S
+        else:
+            self._yielding.pop(packed, None)
+        self._successors.pop(packed, None)
         self._held[packed] = after
         self._removed.pop(packed, None)
         return after
@@ -257,6 +303,7 @@ class AddressTable:
                 continue
             del self._held[packed]
             self._yielding.pop(packed, None)
+            self._successors.pop(packed, None)
             self._removed[packed] = removal.epoch
             if len(self._removed) > REMOVED_CAP:
                 del self._removed[next(iter(self._removed))]
@@ -265,6 +312,9 @@ class AddressTable:
 
     def _end_yield(self, packed: bytes, cause: YieldCause) -> Yielded:
         del self._yielding[packed]
+        return self._end(packed, cause)
+
+    def _end(self, packed: bytes, cause: YieldCause) -> Yielded:
         held = self._held[packed]
         self._held[packed] = replace(held, yielded=cause)
         return Yielded(address=held.entry.address, cause=cause)

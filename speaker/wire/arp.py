@@ -2,7 +2,7 @@
 
 Sources are RFC 826 (the packet) and RFC 5227 (probe, announcement). Two ways exist side by
 side on purpose: `ArpFrame` for everything that is rare (claims of others, announcements, tests),
-and `is_request`/`patch_reply` for the answer itself, which costs slices and one concatenation,
+and `is_request`/`ReplyPatcher` for the answer itself, which costs slices and one concatenation,
 because an object per frame would cost more than the kernel's own answer.
 
 Limits: hardware type 1, protocol 0x0800, operations 1 and 2; anything else is a `WireError`.
@@ -35,6 +35,8 @@ OPERATION_OFFSET: Final = 20
 SENDER_OFFSET: Final = 28
 TARGET_OFFSET: Final = 38
 """Where the operation and the two protocol addresses lie: the kernel filter reads them too."""
+TARGET: Final = slice(TARGET_OFFSET, TARGET_OFFSET + 4)
+"""Where a request names the address that it asks for, as the responder cuts it out."""
 
 _PACKET = struct.Struct("!HHBBH6s4s6s4s")
 _ETHERNET_IPV4 = (1, 0x0800, 6, 4)
@@ -71,6 +73,11 @@ class ArpFrame:
     def is_announcement(self) -> bool:
         """RFC 5227 1.1: a request in which sender and target are the same address."""
         return self.operation is Operation.REQUEST and self.sender == self.target
+
+    @property
+    def is_gratuitous(self) -> bool:
+        """RFC 5944 4.6: sender and target are the same address, in a request or a reply."""
+        return self.claims_sender and self.sender == self.target
 
     @property
     def claims_sender(self) -> bool:
@@ -174,6 +181,11 @@ def gratuitous_reply(*, mac: Mac, address: IPv4Address) -> ArpFrame:
     )
 
 
+def claimed_address(frame: bytes) -> bytes:
+    """Return the packed address that the sender of `frame` says is its own (RFC 5227 2.4)."""
+    return frame[SENDER_OFFSET : SENDER_OFFSET + 4]
+
+
 def is_request(frame: bytes) -> bool:
     """Return whether `frame` is a whole request of IPv4 over Ethernet.
 
@@ -183,11 +195,12 @@ def is_request(frame: bytes) -> bool:
     return len(frame) >= FRAME_LENGTH and frame[12:22] == _REQUEST_HEAD and not frame[6] & 1
 
 
-def reply_template(mac: Mac) -> bytes:
-    """Return the middle of every reply that `mac` sends, for `patch_reply`."""
-    return mac + _REPLY_HEAD + mac
+class ReplyPatcher:
+    """Turn requests into replies of one hardware address, without objects."""
 
+    def __init__(self, mac: Mac) -> None:
+        self._middle = mac + _REPLY_HEAD + mac
 
-def patch_reply(frame: bytes, template: bytes) -> bytes:
-    """Return the answer to the request `frame`: its ends swapped around the template."""
-    return frame[6:12] + template + frame[38:42] + frame[22:32]
+    def patch(self, frame: bytes) -> bytes:
+        """Return the answer to the request `frame`: its ends swapped around what never changes."""
+        return frame[6:12] + self._middle + frame[38:42] + frame[22:32]

@@ -36,7 +36,10 @@ NEXT_HEADER_OFFSET: Final = 20
 TYPE_OFFSET: Final = 54
 TARGET_OFFSET: Final = 62
 """Where next header, ICMPv6 type and target lie in a frame: the kernel filter reads them too."""
+TARGET: Final = slice(TARGET_OFFSET, TARGET_OFFSET + 16)
+"""Where both messages name their address, as the responder cuts it out."""
 
+_ADVERTISEMENT = bytes((NEIGHBOR_ADVERTISEMENT,))
 _ICMPV6 = 58
 _HOP_LIMIT = 255
 """RFC 4861 7.1.1: no router forwards 255, so the sender is on this link."""
@@ -98,6 +101,11 @@ class NeighborAdvertisement:
             if option.kind == TARGET_LINK_ADDRESS and len(option.value) == 6:
                 return Mac(option.value)
         return self.source_mac
+
+    @property
+    def is_unsolicited(self) -> bool:
+        """RFC 4861 7.2.6: nobody's solicitation is answered, so it is said to a group."""
+        return not self.solicited and self.destination.is_multicast
 
     def encode(self) -> bytes:
         flags = _ROUTER * self.router | _SOLICITED * self.solicited | _OVERRIDE * self.override
@@ -171,6 +179,11 @@ def unsolicited_advertisement(*, mac: Mac, address: IPv6Address) -> NeighborAdve
         override=True,
         options=(NdpOption(kind=TARGET_LINK_ADDRESS, value=mac),),
     )
+
+
+def claimed_address(frame: bytes) -> bytes:
+    """Return the packed address that `frame` advertises, or nothing if it asks (RFC 4861 4.4)."""
+    return frame[TARGET] if frame[TYPE_OFFSET : TYPE_OFFSET + 1] == _ADVERTISEMENT else b""
 
 
 def is_solicitation(frame: bytes) -> bool:

@@ -83,7 +83,7 @@ def _measure(lan: Lan, path: Path, progress: Progress) -> list[dict[str, dict[st
             sides = {"kernel": KERNELS, "fastpath": FASTPATHS}
             turns.append({side: _ask(asker, first) for side, first in sides.items()})
             words = ", ".join(
-                f"{side} {one['p50_us']:.0f} us, {one['replies_per_s']:,.0f}/s"
+                f"{side} {one['p50_us']:.0f} us, {one['replies_per_s']:,.0f}/s, {one['lost']:.0f} lost"
                 for side, one in turns[-1].items()
             )
             progress(f"turn {turn + 1} of {TURNS}: {words}")

@@ -189,6 +189,27 @@ def test_a_deleted_speaker_that_is_kept_away_loses_the_address(lan: Cluster) -> 
     lan.kube("-n", PRODUCT, "rollout", "status", "daemonset/lbctl-speaker", "--timeout=90s")
 
 
+def test_a_speaker_that_is_deleted_by_force_leaves_no_word_behind(lan: Cluster) -> None:
+    """Nobody says draining then: Kubernetes takes the word of a Pod that is gone with it."""
+    address = announced(lan)
+    node = lan.announcer(address)
+
+    def owner() -> str:
+        metadata = lan.get("speakerstatuses.lbctl.io", node, PRODUCT).get("metadata", {})
+        return next((one["uid"] for one in metadata.get("ownerReferences", ())), "")
+
+    [pod] = [
+        pod["metadata"]
+        for pod in lan.list("pods", "-l", "app.kubernetes.io/component=speaker")
+        if pod["spec"]["nodeName"] == node
+    ]
+    assert owner() == pod["uid"]
+    lan.kube("-n", PRODUCT, "delete", "pod", pod["name"], "--force", "--grace-period=0")
+    eventually("the next Pod's word is there", lambda: owner() not in ("", pod["uid"]))
+    lan.wait_announcer(address)
+    assert len(lan.answering_macs(address)) == 1
+
+
 def test_the_owners_link_without_carrier_moves_the_address(lan: Cluster) -> None:
     address = announced(lan)
     node = lan.announcer(address)

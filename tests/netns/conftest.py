@@ -39,12 +39,12 @@ def client(lan: Lan) -> Host:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Host], FastPathProcess]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., FastPathProcess]]:
     """Start lb-fastpath on a host; whatever is left of it is killed after the test."""
     started: list[FastPathProcess] = []
 
-    def start_on(host: Host) -> FastPathProcess:
-        made = FastPathProcess(host.namespace, tmp_path / f"{host.number}.sock")
+    def start_on(host: Host, **how: tuple[str, ...]) -> FastPathProcess:
+        made = FastPathProcess(host.namespace, tmp_path / f"{host.number}.sock", **how)
         started.append(made)
         return made
 

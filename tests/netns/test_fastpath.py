@@ -29,6 +29,14 @@ from tests.support.lan import ARP, IPV6, eventually, inside
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
 
+SOON_ABANDONED = """
+from speaker.fast import table
+from speaker.fastpath import main
+
+table.ABANDONED_S = 1.0
+main()
+"""
+"""The same process, except that nobody waits 40 s for it."""
 V4, V6 = "198.51.100.200", "2001:db8:1::200"
 FAMILIES = pytest.mark.parametrize("address", [V4, V6], ids=["ipv4", "ipv6"])
 STRANGER = Mac(bytes.fromhex("02005e005399"))
@@ -284,6 +292,40 @@ def test_a_fault_of_ipv6_ends_also_when_it_took_the_addresses_away(speaker, node
     node.ip("-6", "addr", "replace", f"{node.address6}/64", "dev", "eth0", "nodad")
 
 
+def test_a_filter_that_the_kernel_refuses_is_a_fault_of_its_own_family(speaker, node, client):
+    speaker.table(entry(V6))
+    speaker.expect(LinkOk, link="eth0", family=6)
+    before = node.run("sysctl", "-n", "net.core.optmem_max").strip()
+    node.run("sysctl", "-qw", "net.core.optmem_max=256")
+    try:
+        speaker.delta(entry(V4))
+        fault = speaker.expect(LinkFault, link="eth0")
+        assert (fault.family, "optmem_max" in fault.message) == (4, True)
+        assert answers_to(client, V6)
+    finally:
+        node.run("sysctl", "-qw", f"net.core.optmem_max={before}")
+    speaker.delta(entry(str(ip_address(V4) + 1)))
+    speaker.expect(LinkOk, link="eth0", family=4)
+    assert answers_to(client, V4)
+
+
+def test_the_first_and_the_last_ipv6_address_leave_ipv4_unannounced(speaker, client, node):
+    following = str(ip_address(V4) + 1)
+    ours, last = (announcement(each, Mac(node.mac)) for each in (V4, following))
+    with client.packets(ARP) as wire:
+        wire.settimeout(8)
+        speaker.table(entry(V4))
+        seen = 0
+        while seen < 6 * len(ours):
+            seen += wire.recv(2048) in ours
+        speaker.delta(entry(V6))
+        speaker.expect(Announced, address=ip_address(V6))
+        speaker.delta(remove=(removal(V6),))
+        speaker.delta(entry(following))
+        while (frame := wire.recv(2048)) not in last:
+            assert frame not in ours
+
+
 def test_scattered_addresses_are_answered_with_the_option_memory_of_older_kernels(
     speaker, node, client
 ):
@@ -363,6 +405,50 @@ def test_the_table_outlives_the_speaker_and_is_told_to_the_next_one(speaker, fas
     assert not answers_to(client, V6, tries=2)
     assert answers_to(client, V4)
     following.close()
+
+
+@FAMILIES
+def test_an_abandoned_address_is_left_to_the_peer_that_announced_it_and_owned_again_on_command(
+    start, node, client, other, address
+):
+    alone = start(node, program=("-c", SOON_ABANDONED))
+    speaker = SpeakerEnd(alone.path)
+    speaker.table(entry(address), peers=(other.mac,))
+    speaker.expect(Announced, link="eth0")
+    speaker.close()
+    with other.packets(IPV6 if ":" in address else ARP) as wire:
+        for frame in announcement(address, Mac(other.mac)):
+            wire.send(frame)
+    eventually(lambda: not answers_to(client, address), what="silent after the silence")
+    # A connection commands nothing yet.
+    following = SpeakerEnd(alone.path)
+    following.expect(LinkOk, link="eth0")
+    assert not answers_to(client, address, tries=2)
+    following.table(entry(address), peers=(other.mac,))
+    following.expect(Announced, link="eth0")
+    assert set(answers_to(client, address)) == {node.mac}
+    following.close()
+
+
+@FAMILIES
+def test_an_abandoned_address_that_no_peer_announces_is_answered_for_ever(
+    start, node, client, other, address
+):
+    alone = start(node, program=("-c", SOON_ABANDONED))
+    speaker = SpeakerEnd(alone.path)
+    lost = str(ip_address(address) + 1)
+    kept_silently = [entry(each, announce=False) for each in (address, lost)]
+    speaker.table(*kept_silently, peers=(other.mac,))
+    speaker.expect(LinkOk, link="eth0", family=6 if ":" in address else 0)
+    speaker.close()
+    # A stranger's claim of one and a peer's claim of the other: only the peer is believed.
+    with other.packets(IPV6 if ":" in address else ARP) as wire:
+        for frame in announcement(address, STRANGER):
+            wire.send(frame)
+        for frame in announcement(lost, Mac(other.mac)):
+            wire.send(frame)
+    eventually(lambda: not answers_to(client, lost), what="silent after the silence")
+    assert answers_to(client, address)
 
 
 def test_nothing_answers_for_a_killed_fast_path(speaker, fastpath, client):

@@ -147,6 +147,27 @@ def test_a_dead_node_without_status_loses_its_addresses(cluster: SpeakerLan) -> 
     assert second in cluster.nodes
 
 
+def test_a_fast_path_that_hangs_loses_its_addresses(cluster: SpeakerLan) -> None:
+    own = 'mode="own"} 2.0'
+    node = eventually(
+        lambda: next((n for n in cluster.nodes.values() if own in n.get("metrics")[1]), None),
+        within_s=30,
+        what="one node owns both addresses",
+    )
+    first = node.name
+    node.fastpath.process.send_signal(signal.SIGSTOP)
+
+    def connected() -> bool:
+        body = cluster.api.call(lambda api: api.get("speakerstatuses", first, NAMESPACE))
+        return body is not None and body["status"]["fastpathConnected"] is True
+
+    # Its end of the socket stays open: only its silence tells.
+    eventually(lambda: not connected(), within_s=90, what="its silence is noticed")
+    moved(cluster, first)
+    node.fastpath.process.send_signal(signal.SIGCONT)
+    eventually(lambda: connected() and owner(cluster) == first, within_s=60, what="it is back")
+
+
 def test_a_node_that_is_not_ready_loses_its_addresses(cluster: SpeakerLan) -> None:
     first = owner(cluster)
     cluster.put_node(first, ready="Unknown")

@@ -153,7 +153,7 @@ def test_a_patched_arp_reply_is_the_reply_that_the_codec_builds(asker, mac, send
     question = arp.request(mac=asker, sender=sender, target=target).encode()
     assert arp.is_request(question)
     expected = arp.reply(mac=mac, address=target, to_mac=asker, to=sender)
-    assert arp.patch_reply(question, arp.reply_template(mac)) == expected.encode()
+    assert arp.ReplyPatcher(mac).patch(question) == expected.encode()
 
 
 @given(st.one_of(solicitations, advertisements))

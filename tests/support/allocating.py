@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from lbctl.model.allocation import Outcome
 from lbctl.model.configuration import Configured
@@ -24,7 +25,7 @@ class Cluster:
         self.plan: Plan = EMPTY
         self.births = 0
 
-    def put(self, name: str, **fields: object) -> None:
+    def put(self, name: str, **fields: Any) -> None:
         """Create the Service, or edit it if it is there."""
         key = service_key(name)
         present = self.services.get(name)
@@ -77,5 +78,5 @@ class Cluster:
         return self.plan.outcomes[service_key(name)].reason
 
 
-def one_pool(*ranges: str, **fields: object) -> Cluster:
+def one_pool(*ranges: str, **fields: Any) -> Cluster:
     return Cluster(make_pool("p", *(ranges or ("192.0.2.0/30",)), **fields))

@@ -120,7 +120,7 @@ def adopt(world: World, service: Service) -> dict[Family, Address]:
     for address in service.addresses:
         family = family_of(address)
         pool = owner(world, address)
-        names = []
+        names: list[str] = []
         if pool is not None and serves(world, pool, service):
             names.append(pool.name)
         marked = service.mark.split(",")[-1 if family is Family.IPV6 else 0]

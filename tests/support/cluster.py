@@ -6,6 +6,7 @@ neighbor table after a fresh resolution, as any host on the LAN would learn it.
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import subprocess
@@ -78,14 +79,14 @@ class Cluster:
         text = self.kube("-n", namespace, "get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else {}
 
-    def list(self, kind: str, *selector: str) -> list[dict[str, Any]]:
+    def list(self, kind: str, *selector: str) -> builtins.list[dict[str, Any]]:
         found = self.kube("get", kind, "-A", "-o", "json", *selector)
         return json.loads(found)["items"]
 
     def delete(self, kind: str, name: str, namespace: str = "default", *more: str) -> None:
         self.kube("-n", namespace, "delete", kind, name, "--ignore-not-found", *more)
 
-    def addresses(self, name: str, namespace: str = "default") -> list[str]:
+    def addresses(self, name: str, namespace: str = "default") -> builtins.list[str]:
         status = self.get("service", name, namespace).get("status", {})
         return [entry["ip"] for entry in status.get("loadBalancer", {}).get("ingress", ())]
 
@@ -95,14 +96,16 @@ class Cluster:
         conditions = self.get(kind, name, namespace).get("status", {}).get("conditions", ())
         return next((one for one in conditions if one["type"] == type_), {})
 
-    def wait_address(self, name: str, count: int = 1, namespace: str = "default") -> list[str]:
-        def found() -> list[str]:
+    def wait_address(
+        self, name: str, count: int = 1, namespace: str = "default"
+    ) -> builtins.list[str]:
+        def found() -> builtins.list[str]:
             addresses = self.addresses(name, namespace)
             return addresses if len(addresses) >= count else []
 
         return eventually(f"Service {namespace}/{name} has {count} address(es)", found)
 
-    def events(self, name: str, namespace: str = "default") -> list[tuple[str, str]]:
+    def events(self, name: str, namespace: str = "default") -> builtins.list[tuple[str, str]]:
         """Return reason and message of the Events about an object of that name."""
         items = self.list("events.v1.", "--field-selector", f"involvedObject.name={name}")
         return [(item["reason"], item["message"]) for item in items]

@@ -130,6 +130,20 @@ class FakeApi:
         collection.history.clear()
         self._wake(collection)
 
+    def back_up(self) -> tuple[int, dict[str, dict[Key, Body]]]:
+        """Return everything stored, as a snapshot of etcd does."""
+        return self._version, {
+            plural: copy.deepcopy(collection.objects)
+            for plural, collection in self._collections.items()
+        }
+
+    def restore(self, backup: tuple[int, dict[str, dict[Key, Body]]]) -> None:
+        """Go back to a backup, versions and all; nothing tells the watches."""
+        self._version = backup[0]
+        for plural, collection in self._collections.items():
+            collection.objects = copy.deepcopy(backup[1].get(plural, {}))
+            collection.history.clear()
+
     def delete_in_gap(self, plural: str, name: str, namespace: str = "") -> None:
         """Delete an object so that no watch ever tells: history gone, streams cut."""
         self.delete(plural, name, namespace)

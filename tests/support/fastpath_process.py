@@ -35,12 +35,14 @@ NO_CAPABILITY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 class FastPathProcess:
     """Run lb-fastpath in a namespace with the capability NET_RAW and no other."""
 
-    def __init__(self, namespace: str, path: Path) -> None:
+    def __init__(
+        self, namespace: str, path: Path, *, program: tuple[str, ...] = ("-m", "speaker.fastpath")
+    ) -> None:
         self.path = path
         self.process = subprocess.Popen(
             [
                 *("ip", "netns", "exec", namespace, *ONLY_NET_RAW),
-                *(sys.executable, "-m", "speaker.fastpath"),
+                *(sys.executable, *program),
                 *("--socket", str(path), "--listen", "127.0.0.1:9433", "--log-level", "debug"),
             ],
             stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from aiohttp import web
 
@@ -256,9 +257,8 @@ async def relay(
                     await _end_badly(request, response, kind)
                     break
                 reading = reading or asyncio.ensure_future(read())
-                await asyncio.wait(
-                    {reading, changed}, timeout=0.2, return_when=asyncio.FIRST_COMPLETED
-                )
+                both: set[asyncio.Future[Any]] = {reading, changed}
+                await asyncio.wait(both, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 changed.cancel()
             if _left(request) or faults.closing:

@@ -1,8 +1,7 @@
 """The kind ConfigurationState: what a process makes of the configuration as a whole. Pure.
 
-One object for the controller and one per speaker, as MetalLB has them. It repeats in one place
-what the condition Accepted says on each object, and is the only place to say it where those
-objects have no conditions (in MetalLB's group).
+The controller writes one. It repeats in one place what the condition Accepted says on each object,
+and is the only place to say it where those objects have no conditions (in MetalLB's group).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import Any
 from lbctl.kube.crds.conditions import CONDITIONS, MESSAGE_MAX, NO_CONDITIONS, keep
 from lbctl.kube.crds.table import Column, Field, Kind, Struct, Text
 from lbctl.kube.loose import mapping, metadata_of, text
-from lbctl.model.names import NodeName
 
 CONTROLLER_NAME = "controller"
 
@@ -31,8 +29,7 @@ KIND = Kind(
     kind="ConfigurationState",
     plural="configurationstates",
     singular="configurationstate",
-    description="ConfigurationState says whether the controller, or the speaker of one node, "
-    "found the configuration valid.",
+    description="ConfigurationState says whether the controller found the configuration valid.",
     status=Struct(
         fields=(
             Field(
@@ -79,10 +76,6 @@ class ConfigurationState:
     result: str
     error_summary: str
     conditions: str = NO_CONDITIONS
-
-
-def speaker_state_name(node: NodeName) -> str:
-    return f"speaker-{node}"
 
 
 def parse_configuration_state(body: Any) -> ConfigurationState | None:

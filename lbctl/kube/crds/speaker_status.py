@@ -14,7 +14,7 @@ from typing import Any
 from lbctl.kube.crds.table import Boolean, Column, Field, Integer, Kind, ListOf, Struct, Text
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
 from lbctl.model.names import Incarnation, LinkName, NodeName
-from lbctl.model.node import Link, SpeakerReport
+from lbctl.model.node import Link, Owner, SpeakerReport
 
 INT32_MAX = 2_147_483_647
 LINKS_MAX = 4_096
@@ -163,6 +163,11 @@ def parse_speaker_status(body: Any) -> SpeakerReport | None:
             for item in objects(status.get("faults"))
         ),
         fastpath_connected=flag(status.get("fastpathConnected")) is True,
+        owners=tuple(
+            Owner(kind=text(item.get("kind")), name=text(item.get("name")), uid=text(item["uid"]))
+            for item in objects(mapping(body["metadata"]).get("ownerReferences"))
+            if text(item.get("uid"))
+        ),
         resource_version=metadata.resource_version,
     )
 
@@ -186,6 +191,24 @@ def _interfaces(spellings: Iterable[str]) -> Iterable[IPv4Interface | IPv6Interf
         except ValueError:
             # A subnet that cannot be read prefers no address; the link itself still counts.
             continue
+
+
+def render_owner_references(report: SpeakerReport) -> list[dict[str, Any]]:
+    """Return `metadata.ownerReferences` of the object: the speaker's Pod, for the collector.
+
+    Nobody's deletion waits for it (`blockOwnerDeletion`), and the Pod does not control it.
+    """
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": owner.kind,
+            "name": owner.name,
+            "uid": owner.uid,
+            "controller": False,
+            "blockOwnerDeletion": False,
+        }
+        for owner in report.owners
+    ]
 
 
 def render_speaker_status(report: SpeakerReport) -> dict[str, Any]:

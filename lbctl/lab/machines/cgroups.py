@@ -20,7 +20,7 @@ Paths are recorded before they are made; nothing here writes records.
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,23 @@ def hierarchies(self_cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
 def of_this_host() -> tuple[Hierarchy, ...]:
     read = Path.read_text
     return hierarchies(read(Path("/proc/self/cgroup")), read(Path("/proc/self/mountinfo")))
+
+
+def named(names: Collection[str], roots: Iterable[Path] | None = None) -> tuple[Path, ...]:
+    """Return every group of one of these names, wherever it is, in all hierarchies of the host.
+
+    For machines whose record is lost: it alone says below which group they were made.
+    """
+    if roots is None:
+        v1, v2 = _mounts(Path("/proc/self/mountinfo").read_text())
+        # One mount shown in two places is one hierarchy; which path it is removed by is all one.
+        roots = dict.fromkeys([*(mount for _, mount in v1), *([v2] if v2 is not None else [])])
+    found = []
+    for root in roots:
+        for folder, below, _ in os.walk(root):
+            found += [Path(folder, name) for name in below if name in names]
+            below[:] = [name for name in below if name not in names]
+    return tuple(found)
 
 
 def make(hierarchy: Hierarchy, name: str) -> None:

@@ -50,6 +50,7 @@ class ControlServer:
         incarnation: Incarnation,
         on_connect: Callable[[], None],
         on_order: Callable[[Order], None],
+        on_gone: Callable[[], None],
     ) -> None:
         self.closed_for: Counter[str] = Counter()
         """Connections closed, by cause."""
@@ -58,6 +59,7 @@ class ControlServer:
         self._hello = Hello(incarnation=incarnation)
         self._on_connect = on_connect
         self._on_order = on_order
+        self._on_gone = on_gone
         self._current: _Connection | None = None
 
     async def listen(self, opened: socket.socket) -> asyncio.Server:
@@ -105,6 +107,7 @@ class ControlServer:
         if self._current is connection:
             self._current = None
             log.warning("lb-speaker is gone; the table stays as it is")
+            self._on_gone()
 
 
 class _Connection(asyncio.Protocol):

@@ -14,6 +14,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from lbctl.model.names import LinkName
@@ -190,21 +191,28 @@ class Links:
             )
             self._ports[link.name] = port
             self._own_macs_changed()
-        addresses = tuple(self._conductor.addresses_on(link.name).values())
-        state6: LinkFault | LinkOk = LinkOk(link=link.name, family=6)
-        try:
-            port.set_addresses(addresses)
-            if isinstance(self._state.get((link.name, 6)), LinkFault):
-                # The fault itself took the IPv6 addresses away from here: it is asked for again
-                # without them, or it would stand for ever.
-                port.require_ipv6()
-        except DriverError as error:
-            state6 = LinkFault(link=link.name, message=str(error), family=6)
         self._tell(LinkOk(link=link.name))
-        if (link.name, 6) in self._state or any(address.version == 6 for address in addresses):
-            self._tell(state6)
+        wanted = self._conductor.addresses_on(link.name).values()
+        v4 = [address for address in wanted if isinstance(address, IPv4Address)]
+        v6 = [address for address in wanted if isinstance(address, IPv6Address)]
+        self._tell_family(link.name, 4, _refusal(lambda: port.set_ipv4(v4)), served=False)
+        problem = _refusal(lambda: port.set_ipv6(v6))
+        if isinstance(self._state.get((link.name, 6)), LinkFault):
+            # The fault itself took the IPv6 addresses away from here: it is asked for again
+            # without them, or it would stand for ever.
+            problem = problem or _refusal(port.require_ipv6)
+        self._tell_family(link.name, 6, problem, served=bool(v6))
         if port.families != families_before:
             self._on_link(LinkReady(link=link.name, families=port.families))
+
+    def _tell_family(
+        self, link: LinkName, family: int, problem: str | None, *, served: bool
+    ) -> None:
+        """Report a fault of one family, that it is over, or that a family is `served` at all."""
+        if problem is not None:
+            self._tell(LinkFault(link=link, message=problem, family=family))
+        elif served or (link, family) in self._state:
+            self._tell(LinkOk(link=link, family=family))
 
     def _drop(self, name: LinkName) -> None:
         port = self._ports.pop(name, None)
@@ -227,6 +235,15 @@ class Links:
         else:
             log.info("link is served", extra={"link": state.link, "family": state.family})
         self._on_report(state)
+
+
+def _refusal(attempt: Callable[[], None]) -> str | None:
+    """Return the sentence with which the kernel refuses `attempt`, or None."""
+    try:
+        attempt()
+    except DriverError as error:
+        return str(error)
+    return None
 
 
 def _problem_of(name: LinkName, link: Link | None) -> str | None:

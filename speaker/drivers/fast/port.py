@@ -7,7 +7,6 @@ IPv6 still answers ARP. Called by `speaker.drivers.fast.links`.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address
@@ -17,8 +16,9 @@ from typing import Final
 from lbctl.model.address import Address
 from speaker.drivers.fast.error import DriverError
 from speaker.drivers.fast.groups import GroupMembership
+from speaker.drivers.fast.loop import packet_loop
 from speaker.drivers.fast.packet import attach, open_packet_socket
-from speaker.drivers.fast.responder import ArpResponder, LinkCounters, NdpResponder
+from speaker.drivers.fast.responder import Arp, LinkCounters, Ndp, Responder
 from speaker.fast.bpf import (
     MAX_PREFIXES,
     Prefix,
@@ -59,40 +59,47 @@ class Port:
         self._counters = counters
         self._on_claim = on_claim
         self._prefixes: dict[int, tuple[Prefix, ...]] = {4: (), 6: ()}
+        self._arp_filtered = True
         self._ndp: socket.socket | None = None
         self._groups = GroupMembership(link=link.name, index=link.index)
         self._arp = open_packet_socket(link.name, ETHERTYPE_ARP, arp_program(()))
-        responder = ArpResponder(
-            link=link.name,
-            mac=mac,
-            opened=self._arp,
-            table=table,
-            counters=counters,
-            on_claim=on_claim,
-        )
-        asyncio.get_running_loop().add_reader(self._arp, responder.on_readable)
+        self._answer_on(self._arp, Arp(mac))
 
     @property
     def families(self) -> frozenset[int]:
-        return frozenset({4} if self._ndp is None else {4, 6})
+        """Families (4, 6) that are answered for here."""
+        served = {4: self._arp_filtered, 6: self._ndp is not None}
+        return frozenset(family for family, yes in served.items() if yes)
 
-    def set_addresses(self, addresses: Collection[Address]) -> None:
-        """Make filters and groups those of `addresses`; without IPv6 ones, close the IPv6 half.
+    def set_ipv4(self, addresses: Collection[IPv4Address]) -> None:
+        """Make the ARP half's filter that of `addresses`.
 
         Raises:
-            DriverError: IPv6 addresses are wanted and cannot be served here; ARP is unharmed.
+            DriverError: the kernel refuses it; the filter before stays, and IPv6 is unharmed.
 
         """
-        v4 = [int(each) for each in addresses if isinstance(each, IPv4Address)]
-        v6 = [each for each in addresses if isinstance(each, IPv6Address)]
+        self._arp_filtered = False
         self._prefixes[4] = _filter(
-            self._arp, v4, width=32, program=arp_program, before=self._prefixes[4]
+            self._arp,
+            [int(each) for each in addresses],
+            width=32,
+            program=arp_program,
+            before=self._prefixes[4],
         )
-        if not v6:
+        self._arp_filtered = True
+
+    def set_ipv6(self, addresses: Collection[IPv6Address]) -> None:
+        """Make filter and groups those of `addresses`; without any, close the IPv6 half.
+
+        Raises:
+            DriverError: they cannot be served here, and the IPv6 half is closed; ARP is unharmed.
+
+        """
+        if not addresses:
             self._close_ndp()
             return
         try:
-            self._serve_ipv6(v6)
+            self._serve_ipv6(addresses)
         except DriverError:
             self._close_ndp()
             raise
@@ -113,7 +120,7 @@ class Port:
 
     def close(self) -> None:
         self._close_ndp()
-        asyncio.get_running_loop().remove_reader(self._arp)
+        packet_loop().leave_packets(self._arp)
         self._arp.close()
 
     def _send(self, opened: socket.socket, frame: bytes) -> bool:
@@ -162,22 +169,25 @@ class Port:
 
     def _open_ndp(self) -> socket.socket:
         opened = open_packet_socket(self.link.name, ETHERTYPE_IPV6, ndp_program(()))
-        responder = NdpResponder(
+        self._answer_on(opened, Ndp(self.mac))
+        return opened
+
+    def _answer_on(self, opened: socket.socket, family: Arp | Ndp) -> None:
+        responder = Responder(
             link=self.link.name,
-            mac=self.mac,
+            family=family,
             opened=opened,
             table=self._table,
             counters=self._counters,
             on_claim=self._on_claim,
         )
-        asyncio.get_running_loop().add_reader(opened, responder.on_readable)
-        return opened
+        packet_loop().read_packets(opened, responder.on_readable)
 
     def _close_ndp(self) -> None:
         self._groups.close()
         self._prefixes[6] = ()
         if self._ndp is not None:
-            asyncio.get_running_loop().remove_reader(self._ndp)
+            packet_loop().leave_packets(self._ndp)
             self._ndp.close()
             self._ndp = None
 

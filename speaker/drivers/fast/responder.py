@@ -1,16 +1,16 @@
-"""Answer ARP requests and neighbor solicitations of one link, frame by frame.
+"""Answer ARP requests or neighbor solicitations of one link, frame by frame.
 
 This is the hot path: one receive, two slices, one lookup, one concatenation and one send per
 frame, no object. The clock and the table are asked at each frame, not once per wake-up. At most
 64 frames a wake-up, so that a flood cannot keep the loop from its timers and its other links.
+What differs between the two families is in two small classes below, `Arp` and `Ndp`.
 
-Whatever a frame holds, these functions return; counters tell what happened. Called by the event
-loop as readers of the sockets that `speaker.drivers.fast.port` opens.
+Whatever a frame holds, this returns; counters tell what happened. Called by the event loop as
+reader of the sockets that `speaker.drivers.fast.port` opens.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -25,9 +25,6 @@ from speaker.wire.error import WireError
 from speaker.wire.ethernet import Mac
 
 FRAMES_PER_WAKE_UP: Final = 64
-_NDP_ADVERTISEMENT: Final = bytes((ndp.NEIGHBOR_ADVERTISEMENT,))
-_ARP_RECEIVE: Final = 64
-"""Bytes of an ARP frame that are read: padding beyond does not matter."""
 
 
 @dataclass(slots=True)
@@ -37,7 +34,7 @@ class LinkCounters:
     frames_received: int = 0
     replies_sent: int = 0
     not_answered: int = 0
-    """Requests that the kernel's filter let through and the table did not."""
+    """Frames that the kernel's filter let through and the table did not."""
     claims_heard: int = 0
     malformed: int = 0
     announcements_sent: int = 0
@@ -48,32 +45,78 @@ class LinkCounters:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-class ArpResponder:
-    """Answer for IPv4 addresses on one link, with one hardware address."""
+class Arp:
+    """Read and answer ARP as the host with one hardware address."""
+
+    receive_bytes: Final = 64
+    """Of each frame: padding beyond does not matter."""
+    target: Final = arp.TARGET
+    claimed_address = staticmethod(arp.claimed_address)
+    is_question = staticmethod(arp.is_request)
+
+    def __init__(self, mac: Mac) -> None:
+        self.answer = arp.ReplyPatcher(mac).patch
+
+    @staticmethod
+    def claim(frame: bytes, link: LinkName) -> Claim | None:
+        """Return what `frame` claims. Raises WireError if it is no whole packet."""
+        heard = arp.decode_arp(frame)
+        return Claim(
+            address=heard.sender, link=link, mac=heard.sender_mac, announced=heard.is_gratuitous
+        )
+
+
+class Ndp:
+    """Read and answer Neighbor Discovery as the host with one hardware address."""
+
+    receive_bytes: Final = ACCEPT_BYTES
+    target: Final = ndp.TARGET
+    claimed_address = staticmethod(ndp.claimed_address)
+    is_question = staticmethod(ndp.is_solicitation)
+
+    def __init__(self, mac: Mac) -> None:
+        self.answer = ndp.AdvertisementPatcher(mac).patch
+
+    @staticmethod
+    def claim(frame: bytes, link: LinkName) -> Claim | None:
+        """Return what `frame` claims. Raises WireError if it is no valid advertisement."""
+        heard = ndp.decode_ndp(frame)
+        if not isinstance(heard, ndp.NeighborAdvertisement):
+            return None
+        return Claim(
+            address=heard.target, link=link, mac=heard.claimed_mac, announced=heard.is_unsolicited
+        )
+
+
+class Responder:
+    """Answer for the addresses of one family on one link."""
 
     def __init__(
         self,
         *,
         link: LinkName,
-        mac: Mac,
+        family: Arp | Ndp,
         opened: socket.socket,
         table: AddressTable,
         counters: LinkCounters,
         on_claim: Callable[[Claim], None],
     ) -> None:
         self._link = link
-        self._template = arp.reply_template(mac)
-        self._socket = opened
+        self._receive, self._receive_bytes = opened.recv, family.receive_bytes
+        self._send = opened.send
+        self._claimed_address, self._claim = family.claimed_address, family.claim
+        self._target, self._is_question = family.target, family.is_question
+        self._answer = family.answer
         self._table = table
         self._counters = counters
         self._on_claim = on_claim
 
     def on_readable(self) -> None:
         """Take what is queued, at most `FRAMES_PER_WAKE_UP` frames."""
-        receive, counters = self._socket.recv, self._counters
+        receive, size, counters = self._receive, self._receive_bytes, self._counters
         for _ in range(FRAMES_PER_WAKE_UP):
             try:
-                frame = receive(_ARP_RECEIVE)
+                frame = receive(size)
             except BlockingIOError:
                 return
             except OSError:
@@ -84,102 +127,31 @@ class ArpResponder:
             self._on_frame(frame)
 
     def _on_frame(self, frame: bytes) -> None:
-        sender = frame[arp.SENDER_OFFSET : arp.SENDER_OFFSET + 4]
-        if self._table.knows(sender):
-            # Also a request in which sender and target are the same: a claim is not answered.
+        table = self._table
+        if table.knows(self._claimed_address(frame)):
+            # Also an ARP request in which sender and target are the same: it asks nothing.
             self._claimed(frame)
             return
-        if not arp.is_request(frame):
-            self._counters.malformed += 1
-            return
-        target = frame[arp.TARGET_OFFSET : arp.FRAME_LENGTH]
-        if self._table.may_answer(now(), self._link, target) is not YES:
+        if table.may_answer(now(), self._link, frame[self._target]) is not YES:
             self._counters.not_answered += 1
             return
-        _send(self._socket, arp.patch_reply(frame, self._template), self._counters)
+        if not self._is_question(frame):
+            self._counters.malformed += 1
+            return
+        try:
+            self._send(self._answer(frame))
+        except OSError:
+            # A full queue, or a link that just went down: the asker asks again in a second.
+            self._counters.send_failed += 1
+        else:
+            self._counters.replies_sent += 1
 
     def _claimed(self, frame: bytes) -> None:
         try:
-            claim = arp.decode_arp(frame)
+            claim = self._claim(frame, self._link)
         except WireError:
             self._counters.malformed += 1
             return
-        self._counters.claims_heard += 1
-        self._on_claim(Claim(address=claim.sender, link=self._link, mac=claim.sender_mac))
-
-
-class NdpResponder:
-    """Answer for IPv6 addresses on one link, with one hardware address."""
-
-    def __init__(
-        self,
-        *,
-        link: LinkName,
-        mac: Mac,
-        opened: socket.socket,
-        table: AddressTable,
-        counters: LinkCounters,
-        on_claim: Callable[[Claim], None],
-    ) -> None:
-        self._link = link
-        self._patcher = ndp.AdvertisementPatcher(mac)
-        self._socket = opened
-        self._table = table
-        self._counters = counters
-        self._on_claim = on_claim
-
-    def on_readable(self) -> None:
-        """Take what is queued, at most `FRAMES_PER_WAKE_UP` frames."""
-        receive, counters = self._socket.recv, self._counters
-        for _ in range(FRAMES_PER_WAKE_UP):
-            try:
-                frame = receive(ACCEPT_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                counters.receive_failed += 1
-                return
-            counters.frames_received += 1
-            self._on_frame(frame)
-
-    def _on_frame(self, frame: bytes) -> None:
-        if frame[ndp.TYPE_OFFSET : ndp.TYPE_OFFSET + 1] == _NDP_ADVERTISEMENT:
-            self._claimed(frame)
-            return
-        target = frame[ndp.TARGET_OFFSET : ndp.TARGET_OFFSET + 16]
-        if self._table.may_answer(now(), self._link, target) is not YES:
-            self._counters.not_answered += 1
-            return
-        if not ndp.is_solicitation(frame):
-            self._counters.malformed += 1
-            return
-        _send(self._socket, self._patcher.patch(frame), self._counters)
-
-    def _claimed(self, frame: bytes) -> None:
-        if not self._table.knows(frame[ndp.TARGET_OFFSET : ndp.TARGET_OFFSET + 16]):
-            return
-        try:
-            claim = ndp.decode_ndp(frame)
-        except WireError:
-            self._counters.malformed += 1
-            return
-        if isinstance(claim, ndp.NeighborAdvertisement):
+        if claim is not None:
             self._counters.claims_heard += 1
-            self._on_claim(Claim(address=claim.target, link=self._link, mac=claim.claimed_mac))
-
-
-def _send(opened: socket.socket, frame: bytes, counters: LinkCounters) -> None:
-    try:
-        opened.send(frame)
-    except OSError as error:
-        # A full queue or a link that just went down: the asker asks again in a second.
-        if error.errno not in _EXPECTED:
-            raise
-        counters.send_failed += 1
-    else:
-        counters.replies_sent += 1
-
-
-_EXPECTED: Final = frozenset(
-    {errno.EAGAIN, errno.ENOBUFS, errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.ENOMEM}
-)
+            self._on_claim(claim)

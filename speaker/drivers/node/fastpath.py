@@ -2,7 +2,8 @@
 
 The connection is made again for ever; each new one gets the whole table, because the process at
 the other end may be a new one. Before the first plan nothing is sent at all: the fast path then
-goes on with the table of the lb-speaker before us. What it reports is handed to callbacks, in
+goes on with the table of the lb-speaker before us. A process that hangs keeps its end open: it is
+known by its silence, since lb-fastpath sends its counters every 10 s. What it reports is handed to callbacks, in
 the order of arrival. Started by `speaker.main`.
 """
 
@@ -20,6 +21,7 @@ from lbctl.model.names import LinkName
 from speaker.agent.report import FastpathState
 from speaker.agent.table import Commanded
 from speaker.wire.control import (
+    MAX_FRAME,
     Announced,
     Applied,
     Counters,
@@ -39,6 +41,10 @@ from speaker.wire.error import WireError
 AGAIN_S: Final = 0.25
 """Pause between two attempts to connect; the socket is local, so it costs nothing."""
 GREETING_S: Final = 5.0
+SILENCE_S: Final = 25.0
+"""Nothing heard for so long: at least two reports of counters are missing."""
+UNREAD_CAP: Final = 2 * MAX_FRAME
+"""Bytes that may wait in our memory for a process that does not read; a whole table fits twice."""
 READ_BYTES: Final = 1 << 16
 
 logger = logging.getLogger(__name__)
@@ -57,6 +63,8 @@ class FastpathClient:
         on_heard: Callable[[Heard], None],
         on_yielded: Callable[[Address], None],
         on_stale: Callable[[int], None],
+        silence_s: float = SILENCE_S,
+        unread_cap: int = UNREAD_CAP,
     ) -> None:
         self.counters = Counters()
         self.connects = 0
@@ -68,6 +76,9 @@ class FastpathClient:
         self._on_heard = on_heard
         self._on_yielded = on_yielded
         self._on_stale = on_stale
+        self._silence_s = silence_s
+        self._unread_cap = unread_cap
+        self._reader: asyncio.StreamReader | None = None
         self._since = clock()
         self._faults: dict[tuple[LinkName, int], str] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -100,19 +111,22 @@ class FastpathClient:
         decoder = Decoder()
         try:
             writer.write(encode(self._hello))
-            async with asyncio.timeout(GREETING_S):
-                first, *others = await _next_messages(reader, decoder)
+            first, *others = await _next_messages(reader, decoder, within_s=GREETING_S)
             greet(first)
-            self._connected(writer)
+            self._connected(reader, writer)
             while True:
                 for message in others:
                     self._take(message)
-                others = await _next_messages(reader, decoder)
+                others = await _next_messages(reader, decoder, within_s=self._silence_s)
+        except (OSError, WireError):
+            # Without waiting for what is unsent: a process that hangs would never take it.
+            writer.transport.abort()
+            raise
         finally:
             writer.close()
 
-    def _connected(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
         self._since = self._clock()
         self._sent = None
         self.connects += 1
@@ -127,7 +141,7 @@ class FastpathClient:
             logger.warning("%s", problem)
         self.problem = problem
         if self._writer is not None:
-            self._writer = None
+            self._reader = self._writer = None
             self._since = self._clock()
             self._faults.clear()
             self._on_change()
@@ -142,8 +156,19 @@ class FastpathClient:
             message = self._wanted.since(self._sent, self._revision + 1)
         if message is not None:
             self._revision += 1
-            self._writer.write(encode(message))
+            self._write(self._writer, encode(message))
         self._sent = self._wanted
+
+    def _write(self, writer: asyncio.StreamWriter, frame: bytes) -> None:
+        transport = writer.transport
+        if transport.is_closing():
+            # `run` is about to learn of it.
+            return
+        if self._reader is not None and transport.get_write_buffer_size() > self._unread_cap:
+            self._reader.set_exception(ConnectionAbortedError("lb-fastpath reads nothing"))
+            transport.abort()
+            return
+        writer.write(frame)
 
     def _take(self, message: Message) -> None:
         match message:
@@ -176,22 +201,29 @@ class FastpathClient:
                 logger.warning("lb-fastpath sent %s, which is no report", type(message).__name__)
 
 
-async def _next_messages(reader: asyncio.StreamReader, decoder: Decoder) -> list[Message]:
+async def _next_messages(
+    reader: asyncio.StreamReader, decoder: Decoder, *, within_s: float
+) -> list[Message]:
     """Return the next messages, one at least.
 
     Raises:
         ConnectionResetError: the other end closed the connection.
+        TimeoutError: it sent no whole message within `within_s`.
         WireError: it sent something that is no message.
 
     """
-    while True:
-        data = await reader.read(READ_BYTES)
-        if not data:
-            decoder.end()
-            raise ConnectionResetError("lb-fastpath closed the connection")
-        messages = decoder.feed(data)
-        if messages:
-            return messages
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                data = await reader.read(READ_BYTES)
+                if not data:
+                    decoder.end()
+                    raise ConnectionResetError("lb-fastpath closed the connection")
+                messages = decoder.feed(data)
+                if messages:
+                    return messages
+    except TimeoutError as error:
+        raise TimeoutError(f"lb-fastpath said nothing for {within_s:g} s: it hangs") from error
 
 
 def values_by_link(counters: Counters) -> Mapping[tuple[str, str], int]:

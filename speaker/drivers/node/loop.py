@@ -1,7 +1,8 @@
 """The loop of lb-speaker: whatever happens wakes it, and it does what the conductor says.
 
 Events only fold into what is known (reflectors, links, the fast path's reports) and set a flag;
-one step then plans and hands the differences to those who perform them. Idle, a step follows its
+one step then plans and hands the differences to those who perform them. What the statuses of
+Services say is no input of a plan: it is only compared with what they should say. Idle, a step follows its
 event at once; under load the pause after a step grows with its cost, so planning never takes
 more than about a third of a core. Started by `speaker.main`.
 """
@@ -24,6 +25,7 @@ from lbctl.kube.fold import Source, World, inputs
 from lbctl.kube.groups import SERVICE_L2_STATUS, SPEAKER_STATUS, Groups
 from lbctl.model.address import Address
 from lbctl.model.membership import Instant, Member
+from lbctl.model.node import Owner
 from speaker.agent.conductor import NOTHING, Intentions, Situation, conduct
 from speaker.agent.contact import Contact, claimed, judged
 from speaker.agent.table import Commanded
@@ -38,6 +40,9 @@ PROBE_S: Final = 10.0
 """With nothing heard for so long, ask; watches of a quiet cluster are silent for a minute."""
 LOAD_FACTOR: Final = 2.0
 PAUSE_MAX_S: Final = 0.2
+FAREWELL_S: Final = 2.0
+"""How long a speaker that is stopped before its first plan tries to say so: an API server that
+answers does so in milliseconds, and one that does not has nobody else either."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ class SpeakerLoop:
         me: Member,
         socket: Path,
         load_balancer_class: str | None,
+        owners: tuple[Owner, ...],
         clock: Callable[[], Instant],
     ) -> None:
         self.intentions: Intentions = NOTHING
@@ -65,9 +71,11 @@ class SpeakerLoop:
         self._session = session
         self._me = me
         self._class = load_balancer_class
+        self._owners = owners
         self._clock = clock
-        self._stopping = False
+        self._stopping_at: Instant | None = None
         self._awake = asyncio.Event()
+        self._due = True
         self._yielded: set[Address] = set()
         self._floor = 0
         self._probed_at: Instant | None = None
@@ -88,15 +96,15 @@ class SpeakerLoop:
             session,
             table[SERVICE_L2_STATUS].collection(namespace),
             project=_project_statement,
-            on_change=lambda _: self._awake.set(),
+            on_change=self._on_statements,
             clock=clock,
         )
-        self.links = NodeLinks(self._awake.set)
+        self.links = NodeLinks(self._wake)
         self.fastpath = FastpathClient(
             socket,
             hello=Hello(node=me.node, incarnation=me.incarnation),
             clock=clock,
-            on_change=self._awake.set,
+            on_change=self._wake,
             on_heard=self._heard,
             on_yielded=self._on_yielded,
             on_stale=self._stale,
@@ -112,6 +120,7 @@ class SpeakerLoop:
             node=me.node,
             reports=self.reflectors[Source.SPEAKERS],
             statements=self.statements,
+            on_reported=self._wake,
         )
 
     async def run(self) -> None:
@@ -131,8 +140,8 @@ class SpeakerLoop:
 
     def stop(self) -> None:
         """Begin to hand every address over; `done` tells the end."""
-        self._stopping = True
-        self._awake.set()
+        self._stopping_at = self._clock()
+        self._wake()
 
     def problems(self) -> Iterable[str]:
         """Return what keeps this speaker from doing its job, one sentence each."""
@@ -164,42 +173,64 @@ class SpeakerLoop:
     def _on_change(self, source: Source) -> Callable[[Changes[Any]], None]:
         def changed(keys: Changes[Any]) -> None:
             self._world.changed(source, None if keys is ALL else keys)
-            self._awake.set()
+            self._wake()
 
         return changed
 
+    def _on_statements(self, names: Changes[str]) -> None:
+        self.publisher.statements_changed(names)
+        self._awake.set()
+
+    def _wake(self) -> None:
+        """Have everything planned anew, as soon as the pace allows."""
+        self._due = True
+        self._awake.set()
+
     def _heard(self, heard: Heard) -> None:
         self.contact = claimed(self.contact, self._clock(), heard.address)
-        self._awake.set()
+        self._wake()
 
     def _on_yielded(self, address: Address) -> None:
         self._yielded.add(address)
-        self._awake.set()
+        self._wake()
 
     def _stale(self, known: int) -> None:
         logger.warning("lb-fastpath knows a newer view, %d; ours are renewed above it", known)
         self._floor = max(self._floor, known + 1)
-        self._awake.set()
+        self._wake()
 
     async def _plan(self) -> None:
         while True:
             began = self._clock()
             self._awake.clear()
-            self._step(began)
+            due, self._due = self._due, False
+            if due:
+                self._step(began)
+            else:
+                self.publisher.look()
             spent = self._clock() - began
-            self.plans += 1
-            self.plan_s += spent
+            if due:
+                self.plans += 1
+                self.plan_s += spent
             await asyncio.sleep(min(PAUSE_MAX_S, LOAD_FACTOR * spent))
             await self._until_awake()
 
     async def _until_awake(self) -> None:
-        moments = [at for at in (self.intentions.deadline, self.contact.deadline) if at is not None]
+        ends = (self.intentions.deadline, self.contact.deadline, self._farewell_ends)
+        moments = [at for at in ends if at is not None]
         wait_s = max(0.0, min(moments) - self._clock()) if moments else None
         try:
             async with asyncio.timeout(wait_s):
                 await self._awake.wait()
         except TimeoutError:
-            pass
+            self._due = True
+
+    @property
+    def _farewell_ends(self) -> Instant | None:
+        """Return when a speaker that has announced nothing yet ends at the latest."""
+        if self._stopping_at is None or self.intentions.table is not None or self.done.is_set():
+            return None
+        return self._stopping_at + FAREWELL_S
 
     def _step(self, now: Instant) -> None:
         self.contact = judged(self.contact, now, self.last_contact, self.inputs_contact)
@@ -215,18 +246,28 @@ class SpeakerLoop:
                 synced=all(one.synced.is_set() for one in self.reflectors.values()),
                 links=self.links.current,
                 fastpath=self.fastpath.state,
-                stopping=self._stopping,
+                stopping=self._stopping_at is not None,
                 released=self.contact.released,
                 yielded=yielded,
                 floor=self._floor,
                 load_balancer_class=self._class,
+                owners=self._owners,
             ),
         )
         if self.intentions.table is not None:
             self.fastpath.command(self._commanded())
         self.publisher.consider(self.intentions, snapshot.services)
-        if self._stopping and (self.intentions.handed_over or self.intentions.table is None):
+        ends = self._farewell_ends
+        if self._has_left() or (ends is not None and now >= ends):
             self.done.set()
+
+    def _has_left(self) -> bool:
+        return (
+            self.intentions.handed_over
+            # Before the first list nobody knows what a process before us has left there.
+            and self.reflectors[Source.SPEAKERS].synced.is_set()
+            and not self.publisher.reporting
+        )
 
     def _commanded(self) -> Commanded:
         table = self.intentions.table
@@ -253,7 +294,7 @@ class SpeakerLoop:
                 await asyncio.sleep(PROBE_S / 4)
                 continue
             self._probed_at = self._clock()
-            self._awake.set()
+            self._wake()
 
 
 _SOURCES: Final = frozenset(Source) - {Source.NAMESPACES}

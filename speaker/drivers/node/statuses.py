@@ -1,7 +1,8 @@
 """Write this node's status objects: SpeakerStatus and ServiceL2Status, and Events about moves.
 
-Level-triggered: at every call of `consider` the wanted objects are compared with those that the
-reflectors show, and what differs is written. An object that is being written is left alone until
+Level-triggered: `consider` compares the wanted objects with those that the reflectors show and
+writes what differs. Thousands of ServiceL2Status are compared only if what is wanted changed;
+else those whose object changed or whose write ended, for the others are known to agree. An object that is being written is left alone until
 the answer is there; an answer that is no success means looking again after a pause. An API outage
 therefore needs no handling: the difference stays and is written when the server is back.
 
@@ -12,17 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from lbctl.api.errors import ApiError
 from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.publish import StatusObject, publish
-from lbctl.api.reflector import Reflector
+from lbctl.api.reflector import ALL, Changes, Reflector
 from lbctl.api.session import ApiSession
-from lbctl.api.writer import Conflict, Missing, Refused, WriteOutcome, Writer, Written, delete
+from lbctl.api.writer import (
+    Conflict,
+    Missing,
+    Refused,
+    WriteOutcome,
+    Writer,
+    Written,
+    delete,
+    patch_object,
+)
 from lbctl.kube.crds.service_l2_status import ServiceL2Status
-from lbctl.kube.groups import SERVICE_L2_STATUS, Groups
+from lbctl.kube.groups import SERVICE_L2_STATUS, SPEAKER_STATUS, Groups
 from lbctl.kube.status_objects import Wanted, must_be_replaced, service_l2_status, speaker_status
 from lbctl.model.names import NodeName, ServiceKey
 from lbctl.model.node import SpeakerReport
@@ -33,6 +44,9 @@ from speaker.agent.statement import statement_changes
 
 AGAIN_S: Final = 1.0
 """Pause after a write that did not succeed."""
+CREATE_EVERY_S: Final = 10.0
+"""Pause after our SpeakerStatus was created. While a pod that was deleted by force lives on,
+Kubernetes deletes what it makes; each time would move the node's addresses to and fro."""
 LOOK_LOAD_FACTOR: Final = 2.0
 LOOK_MAX_S: Final = 1.0
 """After writes have ended the differences are looked for once more, for all of them together, at
@@ -55,6 +69,7 @@ class StatusPublisher:
         node: NodeName,
         reports: Reflector[NodeName, SpeakerReport],
         statements: Reflector[str, ServiceL2Status],
+        on_reported: Callable[[], None],
     ) -> None:
         self.problem: str | None = None
         self._session = session
@@ -67,22 +82,73 @@ class StatusPublisher:
         self._statements = statements
         self._busy: dict[str, asyncio.Task[object]] = {}
         self._last: tuple[Intentions, Mapping[ServiceKey, Service]] | None = None
-        self._look: asyncio.TimerHandle | None = None
-        self._look_s = 0.0
+        self._later: asyncio.TimerHandle | None = None
+        self._pause_s = 0.0
+        self._report_path = f"{table[SPEAKER_STATUS].collection(namespace)}/{node}"
+        self._on_reported = on_reported
+        self._create_from = 0.0
+        # Names of ServiceL2Status that may differ from what is wanted; None: any of them.
+        self._suspects: set[str] | None = None
 
     def consider(self, intentions: Intentions, services: Mapping[ServiceKey, Service]) -> None:
         """Write whatever differs from what the API server shows; never blocks."""
+        before = None if self._last is None else self._last[0]
+        if (
+            before is None
+            or before.statements is not intentions.statements
+            or before.announcement is not intentions.announcement
+            or working_nodes(before) != working_nodes(intentions)
+        ):
+            self._suspects = None
         self._last = (intentions, services)
+        self.look()
+
+    def look(self) -> None:
+        """Do what `consider` does, for what was wanted last."""
+        if self._last is not None:
+            self._look_at_report(self._last[0])
+            self._look_at_statements(*self._last)
+
+    def statements_changed(self, names: Changes[str]) -> None:
+        """Take note that the API server shows other ServiceL2Status under these names."""
+        if names is ALL:
+            self._suspects = None
+        elif self._suspects is not None:
+            self._suspects |= names
+
+    @property
+    def busy(self) -> bool:
+        """Return whether anything is being written."""
+        return bool(self._busy)
+
+    @property
+    def reporting(self) -> bool:
+        """Return whether a SpeakerStatus is being written."""
+        return self._report_path in self._busy
+
+    def _look_at_report(self, intentions: Intentions) -> None:
         report = intentions.report
-        if report is not None and self._reports.synced.is_set():
-            published = self._reports.items.get(self._node)
-            if not same_report(report, published):
-                wanted = speaker_status(self._table, self._namespace, report)
-                version = published.resource_version if published is not None else None
-                self._start(wanted.path, self._publish(wanted, version, self._reports))
+        if report is None or not self._reports.synced.is_set():
+            return
+        published = self._reports.items.get(self._node)
+        if same_report(report, published):
+            return
+        if published is None:
+            wait_s = self._create_from - asyncio.get_running_loop().time()
+            if wait_s > 0:
+                self._look_later(wait_s)
+                return
+        self._start(self._report_path, self._report(report, published))
+
+    def _look_at_statements(
+        self, intentions: Intentions, services: Mapping[ServiceKey, Service]
+    ) -> None:
         if intentions.statements is None or intentions.announcement is None:
             return
         if not self._statements.synced.is_set():
+            return
+        suspects, self._suspects = self._suspects, set()
+        if suspects is not None and not suspects:
             return
         resource = self._table[SERVICE_L2_STATUS]
         changes = statement_changes(
@@ -92,10 +158,12 @@ class StatusPublisher:
             announcement=intentions.announcement,
             speakers=working_nodes(intentions),
             own_schema=resource.own_schema,
+            names=suspects,
         )
         collection = resource.collection(self._namespace)
         for statement, found in changes.write:
             if f"{collection}/{statement.name}" in self._busy:
+                # Its end makes it a suspect again.
                 continue
             wanted = service_l2_status(self._table, self._namespace, statement)
             self._start(wanted.path, self._state(wanted, statement, found, services))
@@ -105,8 +173,8 @@ class StatusPublisher:
 
     async def stop(self) -> None:
         """Cancel what is under way."""
-        if self._look is not None:
-            self._look.cancel()
+        if self._later is not None:
+            self._later.cancel()
         self._last = None
         tasks = list(self._busy.values())
         for task in tasks:
@@ -128,19 +196,67 @@ class StatusPublisher:
         error = task.exception()
         if error is not None:
             logger.error("writing %s failed", path, exc_info=error)
-        if self._last is not None and self._look is None:
-            # What is wanted may have changed meanwhile.
-            loop = asyncio.get_running_loop()
-            self._look = loop.call_later(self._look_s, self._look_again)
+        if path == self._report_path:
+            self._on_reported()
+        elif self._suspects is not None:
+            self._suspects.add(path.rpartition("/")[2])
+        # What is wanted may have changed meanwhile.
+        self._look_later(self._pause_s)
+
+    def _look_later(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._last is None or (
+            self._later is not None and self._later.when() <= loop.time() + wait_s
+        ):
+            return
+        if self._later is not None:
+            self._later.cancel()
+        self._later = loop.call_later(wait_s, self._look_again)
 
     def _look_again(self) -> None:
-        self._look = None
-        if self._last is None:
-            return
+        self._later = None
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self.consider(*self._last)
-        self._look_s = min(LOOK_MAX_S, LOOK_LOAD_FACTOR * (loop.time() - began))
+        self.look()
+        self._pause_s = min(LOOK_MAX_S, LOOK_LOAD_FACTOR * (loop.time() - began))
+
+    async def _report(self, report: SpeakerReport, published: SpeakerReport | None) -> None:
+        wanted = speaker_status(self._table, self._namespace, report)
+        version = None if published is None else published.resource_version
+        refused: WriteOutcome | None = None
+        if published is not None and published.owners != report.owners:
+            outcome = await self._adopt(wanted, published.resource_version)
+            match outcome:
+                case Written():
+                    version = str(outcome.body["metadata"]["resourceVersion"])
+                    self._reports.observe(outcome.body)
+                case Missing():
+                    version = None
+                case Refused():
+                    # What others plan by is the status: it is told all the same.
+                    refused = outcome
+                case _:
+                    await self._failed(wanted.path, outcome)
+                    return
+            published = replace(published, owners=report.owners)
+        if version is None or not same_report(report, published):
+            done = await self._publish(wanted, version, self._reports, urgent=True)
+            if done and version is None:
+                self._create_from = asyncio.get_running_loop().time() + CREATE_EVERY_S
+        if refused is not None:
+            await self._failed(wanted.path, refused)
+
+    async def _adopt(self, wanted: Wanted, version: str) -> WriteOutcome:
+        """Make the object that a process before us left vanish with our pod, not with its own.
+
+        A write of its own, since the status subresource takes no metadata; and the first one,
+        or Kubernetes might delete what we have just said together with the former pod.
+        """
+        references = wanted.metadata["ownerReferences"]
+        patch = {"metadata": {"ownerReferences": references}}
+        return await self._writer.submit(
+            patch_object(wanted.path, resource_version=version, patch=patch), urgent=True
+        )
 
     async def _state(
         self,
@@ -159,7 +275,12 @@ class StatusPublisher:
             self._record(statement, services.get(statement.service))
 
     async def _publish(
-        self, wanted: Wanted, version: str | None, reflector: Reflector[Any, Any]
+        self,
+        wanted: Wanted,
+        version: str | None,
+        reflector: Reflector[Any, Any],
+        *,
+        urgent: bool = False,
     ) -> bool:
         target = StatusObject(
             collection=wanted.collection,
@@ -168,12 +289,16 @@ class StatusPublisher:
             metadata=wanted.metadata,
             status=wanted.status,
         )
-        outcome = await publish(self._writer, target, resource_version=version)
+        outcome = await publish(self._writer, target, resource_version=version, urgent=urgent)
+        if isinstance(outcome, Missing) and version is not None:
+            outcome = await publish(self._writer, target, resource_version=None, urgent=urgent)
         if isinstance(outcome, Conflict):
             # It exists without a status (we died between the two writes), or just changed.
             present = await self._present_version(wanted.path)
             if present is not None:
-                outcome = await publish(self._writer, target, resource_version=present)
+                outcome = await publish(
+                    self._writer, target, resource_version=present, urgent=urgent
+                )
         if isinstance(outcome, Written):
             self.problem = None
             reflector.observe(outcome.body)

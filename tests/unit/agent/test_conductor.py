@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 from lbctl.model.membership import Member, Standing
 from lbctl.model.names import Incarnation, LinkName, NodeName
+from lbctl.model.node import Owner
+from lbctl.model.snapshot import Changed
 from speaker.agent.conductor import NOTHING, Situation, conduct, owned
 from speaker.agent.report import FASTPATH_GRACE_S, FastpathState
 from speaker.agent.table import YIELD_KEPT_S, Commanded
@@ -21,6 +23,7 @@ from tests.support.builders import (
     make_slice,
     make_snapshot,
     make_speaker,
+    service_key,
 )
 
 V4 = ip_address("192.0.2.10")
@@ -126,6 +129,65 @@ def test_stopping_is_published_before_anything_moves():
     assert stopping.report.draining
     assert owned(stopping) == owned(before)
     assert not stopping.handed_over
+
+
+def test_a_process_that_ends_before_it_knew_anything_takes_back_what_the_one_before_said():
+    reborn = replace(ME, incarnation=Incarnation("node-c-2"))
+    away = FastpathState(connected=False, since=50.0, faults={})
+    early = {"me": reborn, "links": None, "fastpath": away, "synced": False, "stopping": True}
+    stopping = conduct(NOTHING, situation(**early))
+    own = speakers()[2]
+    assert stopping.report == replace(own, draining=True, resource_version="")
+    assert not stopping.handed_over
+    told = world(speakers=speakers(node_c={"draining": True}))
+    assert conduct(stopping, situation(**early, snapshot=told)).handed_over
+
+
+def test_a_process_that_stops_makes_no_report_where_there_is_none():
+    alone = world(speakers=speakers()[:2])
+    stopping = conduct(NOTHING, situation(snapshot=alone, stopping=True))
+    assert stopping.report is None
+    assert stopping.handed_over
+
+
+def test_a_process_that_stops_leaves_the_report_of_a_later_life_alone():
+    before = conduct(NOTHING, situation())
+    later = world(speakers=speakers(node_c={"incarnation": Incarnation("node-c-2")}))
+    stopping = conduct(before, situation(snapshot=later, stopping=True))
+    assert stopping.report is None
+    done = conduct(stopping, situation(snapshot=later, stopping=True, yielded=frozenset({V4})))
+    assert done.handed_over
+
+
+def test_the_report_belongs_to_the_pod_until_the_end():
+    pod = (Owner(kind="Pod", name="speaker-x", uid="u1"),)
+    assert conduct(NOTHING, situation(owners=pod)).report.owners == pod
+    # A pod that ends does not take over what another one may hold by now.
+    assert conduct(NOTHING, situation(owners=pod, stopping=True)).report.owners == ()
+
+
+def test_what_changes_no_owner_leaves_the_very_objects():
+    before = conduct(NOTHING, situation())
+    more = world(
+        slices=[
+            make_slice("default/shop", make_endpoint(node="node-a"), make_endpoint(node="node-b"))
+        ]
+    )
+    shop = Changed(services=frozenset({service_key("default/shop")}))
+    for changed in (shop, Changed(services=frozenset())):
+        after = conduct(before, situation(snapshot=more, changed=changed))
+        assert after.memberships is before.memberships
+        assert after.table is before.table
+        assert after.statements is before.statements
+
+
+def test_a_service_that_changed_alone_is_announced_and_falls_silent():
+    shop = Changed(services=frozenset({service_key("default/shop")}))
+    none = conduct(NOTHING, situation(snapshot=world(slices=[])))
+    assert owned(none) == {}
+    one = conduct(none, situation(changed=shop))
+    assert list(owned(one)) == [V4]
+    assert owned(conduct(one, situation(snapshot=world(slices=[]), changed=shop))) == {}
 
 
 def test_an_address_that_nobody_announces_any_more_falls_silent_at_once():

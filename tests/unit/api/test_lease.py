@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -63,6 +64,10 @@ def held_by(api: FakeApi, identity: str, *, seconds: int = 1) -> None:
             },
         },
     )
+
+
+def asked_beyond(api: FakeApi, number: int) -> bool:
+    return len(api.asked) > number
 
 
 def test_the_first_one_creates_the_lease_and_leads() -> None:
@@ -129,8 +134,7 @@ def test_a_holder_that_renews_is_never_replaced() -> None:
                     assert lease is not None
                     renewed = lease["spec"] | {"renewTime": f"2001-01-01T00:00:{turn:02d}Z"}
                     api.put("leases", {"metadata": lease["metadata"], "spec": renewed})
-                    asked = len(api.asked)
-                    await eventually(lambda n=asked: len(api.asked) > n + 2)
+                    await eventually(partial(asked_beyond, api, len(api.asked) + 2))
                     clock.ahead += 10
                 assert not b.leading.is_set()
 

@@ -252,6 +252,32 @@ def test_many_writes_stay_within_the_bound_and_all_arrive() -> None:
     run(case())
 
 
+@pytest.mark.parametrize("waits_already", [False, True])
+def test_an_urgent_write_goes_ahead_of_all_that_wait(waits_already: bool) -> None:
+    async def case() -> None:
+        pace = WriterPace(in_flight=1)
+        async with writing(pace, started=False) as w:
+            names = [f"s{number}" for number in range(300)]
+            versions = {name: w.service(name) for name in [*names, "leaving"]}
+            pending = [
+                w.writer.submit(ingress(name, versions[name], "192.0.2.1")) for name in names
+            ]
+            if waits_already:
+                w.writer.submit(ingress("leaving", versions["leaving"], "192.0.2.2"))
+            urgent = w.writer.submit(
+                ingress("leaving", versions["leaving"], "192.0.2.3"), urgent=True
+            )
+            async with background(w.writer.run()):
+                assert isinstance(await urgent, Written)
+                await asyncio.gather(*pending)
+            sent = [asked for asked in w.api.asked if asked.ask is Ask.WRITE]
+            assert sent[0].path == f"{SERVICES}/leaving/status"
+            assert w.address("leaving") == [{"ip": "192.0.2.3", "ipMode": "VIP"}]
+            assert len(sent) == len(names) + 1
+
+    run(case())
+
+
 def test_without_the_lease_nothing_is_sent_not_even_a_retry() -> None:
     async def case() -> None:
         async with writing() as w:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def run(arguments: tuple[str, ...], config: Path) -> subprocess.CompletedProcess
 
 
 @pytest.fixture
-def lbctl(tmp_path: Path) -> Iterator[Command]:
+def lbctl(tmp_path: Path) -> Command:
     """Run a command against an API server that holds `world`."""
 
     async def serve(arguments: tuple[str, ...], world: list[tuple[str, dict[str, Any]]]) -> Any:
@@ -92,7 +92,7 @@ def node(name: str) -> tuple[str, dict[str, Any]]:
     return ("nodes", {"metadata": {"name": name, "uid": name}, "status": {"conditions": [ready]}})
 
 
-POOL = (
+POOL: tuple[str, dict[str, Any]] = (
     "ipaddresspools",
     {
         "metadata": {
@@ -104,11 +104,16 @@ POOL = (
         "spec": {"addresses": ["192.0.2.10-192.0.2.11"]},
     },
 )
-ADVERTISEMENT = (
+ADVERTISEMENT: tuple[str, dict[str, Any]] = (
     "l2advertisements",
     {"metadata": {"name": "all", "namespace": NAMESPACE, "uid": "a"}, "spec": {}},
 )
-WORLD = [POOL, ADVERTISEMENT, node("node1"), service("web", ingress=[{"ip": "192.0.2.10"}])]
+WORLD: list[tuple[str, dict[str, Any]]] = [
+    POOL,
+    ADVERTISEMENT,
+    node("node1"),
+    service("web", ingress=[{"ip": "192.0.2.10"}]),
+]
 
 
 def test_explain_says_who_could_announce_and_why_nobody_does(lbctl: Command) -> None:
@@ -155,6 +160,20 @@ def test_get_services_pools_and_nodes_are_tables(lbctl: Command) -> None:
 def test_get_as_json_lists_rows(lbctl: Command) -> None:
     [row] = json.loads(lbctl("get", "pools", "-o", "json").stdout)
     assert (row["name"], row["accepted"], row["available_ipv4"]) == ("first", True, 1)
+
+
+def test_an_object_of_an_unknown_form_is_named_on_stderr_and_stops_nothing(lbctl: Command) -> None:
+    odd = {
+        "metadata": {"name": "node1", "namespace": NAMESPACE},
+        "status": {"incarnation": "9", "links": "eth0"},
+    }
+    done = lbctl("get", "services", world=[*WORLD, ("speakerstatuses", odd)])
+    assert done.returncode == 0
+    assert "192.0.2.10" in done.stdout
+    assert done.stderr == (
+        f"lbctl: SpeakerStatus {NAMESPACE}/node1 is read in part: "
+        f"status.links: 'eth0' is not a list\n"
+    )
 
 
 def test_a_missing_kubeconfig_is_a_usage_error_that_names_the_file(tmp_path: Path) -> None:

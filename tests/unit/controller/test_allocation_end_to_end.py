@@ -19,7 +19,7 @@ from tests.support.controlling import (
     shown,
 )
 from tests.support.fake_api import FakeApi
-from tests.support.faults import Ask
+from tests.support.faults import Ask, FaultKind
 from tests.support.loop import eventually, run
 
 
@@ -201,6 +201,47 @@ def test_an_invalid_pool_is_reported_on_itself_and_the_others_go_on():
                 )  # fmt: skip
                 await eventually(lambda: accepted(api, "bad") == "Accepted", "it is repaired")
                 await eventually(lambda: summary(api)["result"] == "Valid", "the summary")
+
+    run(case())
+
+
+def test_a_summary_that_somebody_deletes_or_changes_is_back_at_once():
+    async def case() -> None:
+        async with FakeApi() as api:
+            put_pool(api, "bad", "nonsense")
+            async with controller(api):
+                await eventually(lambda: summary(api).get("result") == "Invalid", "the summary")
+                right = summary(api)["errorSummary"]
+                api.delete("configurationstates", "controller", NAMESPACE)
+                await eventually(lambda: summary(api).get("result") == "Invalid", "it is back")
+                edit(
+                    api, "configurationstates", "controller",
+                    lambda body: body["status"].update(result="Valid", errorSummary=""),
+                )  # fmt: skip
+                await eventually(lambda: summary(api).get("errorSummary") == right, "repaired")
+
+    run(case())
+
+
+def test_a_summary_that_rbac_denies_is_a_problem_and_comes_later():
+    async def case() -> None:
+        async with FakeApi() as api:
+            api.faults.arm(
+                FaultKind.FORBIDDEN,
+                resource="configurationstates",
+                asks=frozenset({Ask.WRITE}),
+                times=1,
+            )
+            put_pool(api, "main", "192.0.2.0/24")
+            async with controller(api) as parts:
+                await eventually(
+                    lambda: any(
+                        "RBAC refuses to create configurationstates" in p for p in parts.not_ready()
+                    ),
+                    "the problem",
+                )
+                await eventually(lambda: summary(api).get("result") == "Valid", "the summary")
+                await eventually(lambda: not list(parts.not_ready()), "ready")
 
     run(case())
 

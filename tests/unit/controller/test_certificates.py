@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -22,7 +23,7 @@ NAMES = ("lbctl-webhook.lbctl-system.svc", "lbctl-webhook.lbctl-system.svc.clust
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
 
-def handshake(pair: ServingPair, trusted_pem: bytes, name: str, directory) -> None:
+def handshake(pair: ServingPair, trusted_pem: bytes, name: str, directory: Path) -> None:
     """Complete a TLS handshake in memory, or raise what the client says."""
     (directory / "pair.pem").write_bytes(pair.certificate_pem + pair.key_pem)
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

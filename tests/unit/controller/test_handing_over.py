@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tests.support.controlling import (
     MARK,
     all_served,
@@ -13,7 +15,7 @@ from tests.support.controlling import (
     put_service,
     shown,
 )
-from tests.support.fake_api import FakeApi
+from tests.support.fake_api import Body, FakeApi
 from tests.support.faults import Ask, FaultKind
 from tests.support.loop import eventually, run
 
@@ -33,7 +35,7 @@ def test_services_that_exchange_their_addresses_do_not_wait_for_each_other():
             async with controller(api):
                 for name, (_, wants) in moves.items():
                     await eventually(
-                        lambda name=name, wants=wants: shown(api, name) == [f"192.0.2.{wants}"],
+                        partial(shows, api, name, f"192.0.2.{wants}"),
                         f"{name} shows what it asked for",
                     )
             assert owners(api).most_common(1)[0][1] == 1
@@ -48,8 +50,12 @@ def test_services_that_exchange_their_addresses_do_not_wait_for_each_other():
     run(case())
 
 
+def shows(api: FakeApi, name: str, address: str) -> bool:
+    return shown(api, name) == [address]
+
+
 def test_a_deprecated_annotation_that_is_added_later_is_named_and_not_again_after_a_restart():
-    def adopt_the_old_spelling(body) -> None:
+    def adopt_the_old_spelling(body: Body) -> None:
         body["metadata"]["annotations"]["metallb.universe.tf/address-pool"] = "main"
 
     def warnings(api: FakeApi) -> list[int]:

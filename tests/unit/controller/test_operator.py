@@ -7,7 +7,7 @@ import datetime as dt
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,7 +38,7 @@ def judge(body: Mapping[str, Any], old: Mapping[str, Any] | None) -> str | None:
 
 
 @contextmanager
-def operating(api: DiscoverableApi):
+def operating(api: DiscoverableApi) -> Iterator[Operator]:
     operator = Operator(
         OperatorSettings(
             host="127.0.0.1",
@@ -130,6 +130,7 @@ def test_killed_tasks_bring_kopf_back_and_touch_no_task_of_the_main_loop():
                 lives = operator.lives
                 kill(operator)
                 await eventually(lambda: operator.lives > lives, "another life of kopf")
+                assert operator.restarts == 1
                 assert (await reviewed(operator, pair, "young"))["allowed"] is False
                 before = beats
                 await eventually(lambda: beats > before + 3, "the main loop goes on")
@@ -177,6 +178,7 @@ def test_a_new_certificate_is_served_after_the_old_one():
                 operator.serve(new)
                 assert (await reviewed(operator, new, "old"))["allowed"] is True
                 assert await review(operator, old, "old") is None
+                assert operator.restarts == 0, "a new certificate is no failure"
                 await asyncio.to_thread(operator.stop, 15.0)
 
     run(case())

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
+from lbctl.api.backoff import Backoff
 from lbctl.api.lease import AlwaysLeader, wall_clock
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
@@ -19,7 +22,8 @@ from tests.support.loop import background, eventually, run
 
 NAMESPACE = "lbctl-system"
 NAMES = TrustNames(namespace=NAMESPACE, service="lbctl-webhook", configuration="lbctl-system-lbctl")
-PACE = TrustPace(eager_s=0.02, settled_s=0.05)
+QUICK = Backoff(first_s=0.01, most_s=0.05)
+PACE = TrustPace(eager_s=0.02, settled_s=0.05, failing=QUICK)
 
 
 class Follower(AlwaysLeader):
@@ -41,14 +45,18 @@ class Replica:
 
 @asynccontextmanager
 async def replica(
-    api: FakeApi, leadership: AlwaysLeader, *, shift: dt.timedelta = dt.timedelta()
+    api: FakeApi,
+    leadership: AlwaysLeader,
+    *,
+    shift: dt.timedelta = dt.timedelta(),
+    pace: TrustPace = PACE,
 ) -> AsyncIterator[Replica]:
     async with ApiSession(api.credentials()) as session:
         writer = Writer(session, may_write=leadership.may_write)
         pairs: list[ServingPair] = []
         trust = Trust(
             session, writer, leadership, NAMES,
-            on_pair=pairs.append, pace=PACE, wall=lambda: wall_clock() + shift,
+            on_pair=pairs.append, pace=pace, wall=lambda: wall_clock() + shift,
         )  # fmt: skip
         async with background(trust.run(), writer.run()):
             yield Replica(trust, pairs)
@@ -186,5 +194,63 @@ def test_denied_secrets_are_said_once_and_tried_again():
                 await eventually(lambda: leader.trust.problem, "the problem")
                 assert "RBAC refuses to get secrets" in str(leader.trust.problem)
                 await eventually(lambda: leader.pairs, "a pair in the end")
+
+    run(case())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted(Backoff):
+    """Waits next to nothing, and keeps how many failures in a row it was asked about."""
+
+    asked: list[int] = field(default_factory=list)
+
+    def delay_s(self, failures: int, *, most_s: float | None = None) -> float:
+        del most_s
+        self.asked.append(failures)
+        return 0.001
+
+
+def test_a_write_that_rbac_denies_is_said_once_and_tried_ever_less_often(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def case() -> None:
+        async with FakeApi() as api:
+            api.faults.arm(
+                FaultKind.FORBIDDEN, resource="secrets", asks=frozenset({Ask.WRITE}), times=None
+            )
+            counted = Counted()
+            pace = TrustPace(eager_s=0.02, settled_s=0.05, failing=counted)
+            async with replica(api, AlwaysLeader("a"), pace=pace) as leader:
+                await eventually(lambda: len(counted.asked) > 4, "it tries again")
+                assert counted.asked[:5] == [1, 2, 3, 4, 5]
+                problem = str(leader.trust.problem)
+                assert problem.startswith("webhook certificate: RBAC refuses to create secrets")
+                api.faults.lift()
+                await eventually(lambda: leader.pairs, "a pair in the end")
+                await eventually(lambda: leader.trust.problem is None, "no problem any more")
+
+    with caplog.at_level("INFO", logger="lbctl.controller.trust"):
+        run(case())
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+
+def test_failing_looks_come_a_minute_apart_in_the_end() -> None:
+    assert TrustPace().failing.delay_s(1) < 4
+    assert 30 <= TrustPace().failing.delay_s(20) <= 90
+
+
+def test_an_old_pair_is_served_while_its_renewal_is_denied() -> None:
+    async def case() -> None:
+        async with FakeApi() as api:
+            async with replica(
+                api, AlwaysLeader("a"), shift=dt.timedelta() - LIFETIME * 0.9
+            ) as first:
+                await eventually(lambda: first.pairs, "the first pair")
+            api.faults.arm(
+                FaultKind.FORBIDDEN, resource="secrets", asks=frozenset({Ask.WRITE}), times=None
+            )
+            async with replica(api, AlwaysLeader("b")) as second:
+                await eventually(lambda: second.trust.problem, "the problem")
+                assert second.pairs == first.pairs
 
     run(case())

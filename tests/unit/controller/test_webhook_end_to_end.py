@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from lbctl.controller.operator import Operator
+from lbctl.run.metrics import Exposition
 from tests.support.controlling import (
     NAMESPACE,
     accepted,
@@ -24,6 +25,7 @@ from tests.support.controlling import (
     shown,
 )
 from tests.support.discovery import DiscoverableApi
+from tests.support.faults import FaultKind
 from tests.support.loop import eventually, run
 
 
@@ -141,6 +143,28 @@ def test_kopf_killed_again_and_again_disturbs_no_allocation_and_admission_return
                 assert {*shown(api, "shop-1"), *shown(api, "shop-3")} == {"192.0.2.0", "192.0.2.2"}
                 assert list(parts.not_ready()) == []
                 assert (await ask(api, port, pool("bad", "192.0.2.9/32")))["allowed"] is False
+
+    run(case())
+
+
+def test_a_webhook_whose_secret_rbac_denies_is_counted_and_makes_nobody_unready():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            api.faults.arm(FaultKind.FORBIDDEN, resource="secrets", times=None)
+            put_pool(api, "main", "192.0.2.0/24")
+            async with controller(api, "--webhook-port", str(free_port())) as parts:
+                await eventually(lambda: not list(parts.inputs.problems()), "synced")
+                await eventually(
+                    lambda: any("RBAC refuses to get secrets" in p for _, p in parts.problems()),
+                    "the problem",
+                )
+                assert list(parts.not_ready()) == []
+                text = Exposition([parts.samples]).render().decode()
+                assert 'lbctl_controller_problems{part="webhook"} 1.0' in text
+                assert 'lbctl_controller_problems{part="inputs"} 0.0' in text
+                assert "lbctl_webhook_restarts_total 0.0" in text
+                put_service(api, "shop")
+                await all_served(api, ["shop"])
 
     run(case())
 

@@ -63,7 +63,7 @@ class Played:
 
 
 class Noted:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **limits: float) -> None:
         self.heard: list[Heard] = []
         self.yielded: list[object] = []
         self.stale: list[int] = []
@@ -76,13 +76,14 @@ class Noted:
             on_heard=self.heard.append,
             on_yielded=self.yielded.append,
             on_stale=self.stale.append,
+            **limits,
         )
 
 
 @asynccontextmanager
-async def conversation(path: Path, played: Played):
+async def conversation(path: Path, played: Played, **limits: float):
     server = await asyncio.start_unix_server(played.serve, str(path))
-    noted = Noted(path)
+    noted = Noted(path, **limits)
     task = asyncio.create_task(noted.client.run())
     try:
         yield noted
@@ -204,5 +205,67 @@ def test_garbage_closes_the_connection_and_it_is_made_again(tmp_path):
             await eventually(lambda: noted.client.connects == 1)
             played.writer.write(b"\x00\x00\x00\x04nope")
             await eventually(lambda: noted.client.connects == 2)
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_says_nothing_any_more_is_lost_although_its_end_is_open(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played, silence_s=0.2) as noted:
+            noted.client.command(FULL)
+            await eventually(lambda: noted.client.connects == 1)
+            await eventually(lambda: not noted.client.state.connected)
+            assert "said nothing for 0.2 s" in noted.client.problem
+            # It is not given up: once it answers again it is told everything again.
+            await eventually(lambda: noted.client.connects == 2)
+
+    asyncio.run(scenario())
+
+
+def test_counters_alone_keep_a_quiet_process_connected(tmp_path):
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played, silence_s=1.5) as noted:
+            await eventually(lambda: noted.client.connects == 1)
+            began = asyncio.get_running_loop().time()
+            while asyncio.get_running_loop().time() < began + 2:
+                counters = Counters(totals={"a": int(asyncio.get_running_loop().time() * 1000)})
+                played.say(counters)
+                await eventually(lambda counters=counters: noted.client.counters == counters)
+            assert noted.client.connects == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_reads_nothing_is_lost_before_our_memory_is_full(tmp_path):
+    class Deaf(Played):
+        async def serve(self, reader, writer):
+            del reader
+            self.writer = writer
+            writer.write(encode(self.hello))
+
+    eth0 = (LinkName("eth0"),)
+
+    async def scenario():
+        played = Deaf()
+        async with conversation(tmp_path / "s", played, unread_cap=1 << 16) as noted:
+            client = noted.client
+            await eventually(lambda: client.state.connected)
+            said = 0
+            while client.connects == 1 and said < 5000:
+                said += 1
+                epoch = Epoch(generation=0, number=said)
+                entries = {
+                    one: Entry(address=one, links=eth0, epoch=epoch)
+                    for one in (ip_address(f"192.0.2.{number}") for number in range(100))
+                }
+                client.command(Commanded(entries=entries, links=eth0))
+                await asyncio.sleep(0)
+                if client.problem is not None:
+                    break
+            assert "reads nothing" in client.problem
+            assert not client.state.connected
+            played.writer.close()
 
     asyncio.run(scenario())

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from lbctl.model.node import Owner
 from lbctl.run.flags import variable_of
 from speaker.main import flag_parser, parse_options
 
@@ -41,6 +42,7 @@ BAD = {
     "a port that is none": (["--listen", "127.0.0.1:http"], "not ADDR:PORT"),
     "another API group": (["--api-group", "example.com"], "use lbctl.io"),
     "a level that is none": (["--log-level", "loud"], "loud"),
+    "a pod without its UID": (["--pod-name", "speaker-x"], "--pod-uid go together"),
     "no directory for the socket": (["--fastpath-socket", "/nonexistent/s"], "does not exist"),
 }
 
@@ -84,6 +86,11 @@ def test_flags_may_be_environment_variables(tmp_path):
     options = parse_options([], environ)
     assert options.node_name == "n7"
     assert options.load_balancer_class == "example.com/lan"
+    assert options.owners == ()
+    pod = {variable_of("--pod-name"): "speaker-x", variable_of("--pod-uid"): "u1"}
+    assert parse_options([], environ | pod).owners == (
+        Owner(kind="Pod", name="speaker-x", uid="u1"),
+    )
     assert "LBCTL_NODE_NAME" in flag_parser({}).format_help()
 
 

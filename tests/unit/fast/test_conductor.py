@@ -16,10 +16,12 @@ from speaker.fast.conductor import (
     Rewire,
     Send,
     Sent,
+    SpeakerGone,
     Tell,
 )
-from speaker.fast.table import AddressTable
-from speaker.wire.control import Announced, Applied, Delta, Mode, Table
+from speaker.fast.table import ABANDONED_S, AddressTable, Claim
+from speaker.wire.control import Announced, Applied, Delta, Mode, Table, Yielded
+from speaker.wire.ethernet import Mac
 from tests.support.fastpath_process import entry, removal
 
 ETH0, ETH1 = LinkName("eth0"), LinkName("eth1")
@@ -27,8 +29,11 @@ BOTH = frozenset({4, 6})
 V4, V6 = "192.0.2.10", "2001:db8::10"
 
 
+PEER = Mac(bytes.fromhex("02005e005301"))
+
+
 def table(*entries, links=(), revision=1):
-    return Table(revision=revision, entries=entries, links=links, peers=())
+    return Table(revision=revision, entries=entries, links=links, peers=(PEER,))
 
 
 def delta(*upsert, remove=()):
@@ -146,3 +151,62 @@ def test_a_speaker_that_returns_is_told_what_was_announced(conductor):
     announced = [each.report for each in outputs if isinstance(each, Tell)]
     assert Announced(address=ip_address(V4), link=ETH0) in announced
     assert Announced(address=ip_address(V6), link=ETH0) not in announced
+
+
+def test_an_address_lost_to_a_peer_is_announced_as_new_when_it_is_commanded_again(conductor):
+    conductor.receive(0.0, table(entry(V4)))
+    for output in ready(conductor):
+        conductor.receive(0.0, Sent(round=output.round))
+    conductor.receive(0.01, SpeakerGone())
+    heard = Claim(address=ip_address(V4), link=ETH0, mac=PEER, announced=True)
+    outputs = conductor.receive(0.01 + ABANDONED_S, heard)
+    assert any(isinstance(each, Tell) and isinstance(each.report, Yielded) for each in outputs)
+    assert conductor.deadline is None, "no round waits for an address that is not ours"
+    outputs = conductor.receive(50.0, table(entry(V4), revision=2))
+    assert sends(outputs) == [(V4, ETH0)]
+    assert Announced(address=ip_address(V4), link=ETH0) not in [
+        each.report for each in outputs if isinstance(each, Tell)
+    ]
+
+
+def test_what_was_heard_early_takes_the_address_at_the_deadline(conductor):
+    conductor.receive(0.0, table(entry(V4)))
+    conductor.receive(0.0, SpeakerGone())
+    heard = Claim(address=ip_address(V4), link=ETH0, mac=PEER, announced=True)
+    conductor.receive(1.0, heard)
+    assert conductor.deadline == ABANDONED_S
+    (ended,) = conductor.expire(ABANDONED_S)
+    assert isinstance(ended, Tell)
+    assert isinstance(ended.report, Yielded)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "announced"),
+    [
+        pytest.param({4}, {4, 6}, [V6], id="ipv6-comes"),
+        pytest.param({4, 6}, {4}, [], id="ipv6-goes"),
+        pytest.param({4, 6}, {4, 6}, [], id="nothing-new"),
+        pytest.param(set(), {4, 6}, [V4, V6], id="all-new"),
+    ],
+)
+def test_a_link_announces_only_the_families_that_are_new_on_it(conductor, before, after, announced):
+    conductor.receive(0.0, table(entry(V4), entry(V6)))
+    ready(conductor, families=frozenset(before))
+    now = settle(conductor)
+    outputs = ready(conductor, families=frozenset(after), now=now)
+    assert [address for address, _ in sends(outputs)] == announced
+
+
+def test_a_link_that_was_lost_announces_every_family_again(conductor):
+    conductor.receive(0.0, table(entry(V4), entry(V6)))
+    ready(conductor)
+    now = settle(conductor)
+    conductor.receive(now, LinkLost(link=ETH0))
+    assert sends(ready(conductor, now=now)) == [(V4, ETH0), (V6, ETH0)]
+
+
+def test_a_family_that_a_link_loses_has_no_more_rounds_there(conductor):
+    conductor.receive(0.0, table(entry(V4), entry(V6)))
+    ready(conductor)
+    ready(conductor, families=frozenset({4}), now=0.01)
+    assert sends(conductor.expire(0.05)) == [(V4, ETH0)]

@@ -8,6 +8,7 @@ import pytest
 
 from lbctl.model.names import LinkName
 from speaker.fast.table import (
+    ABANDONED_S,
     HEARD_CAP,
     HEARD_INTERVAL_S,
     OTHER_LINK,
@@ -39,8 +40,8 @@ def delta(*upsert, remove=()):
     return Delta(revision=2, upsert=upsert, remove=remove)
 
 
-def claim(mac, *, link=ETH0, address=ADDRESS):
-    return Claim(address=ip_address(address), link=link, mac=mac)
+def claim(mac, *, link=ETH0, address=ADDRESS, announced=True):
+    return Claim(address=ip_address(address), link=link, mac=mac, announced=announced)
 
 
 @pytest.mark.parametrize(
@@ -184,3 +185,115 @@ def test_handing_over_yields_what_is_owned_and_ends_by_itself():
     assert table.answering
     table.expire(1.5)
     assert not table.answering
+
+
+def abandoned_table(*entries, at=100.0):
+    table = table_of(*entries)
+    table.abandoned(at)
+    return table
+
+
+LOST = Yielded(address=ip_address(ADDRESS), cause=YieldCause.SUCCESSOR_HEARD)
+
+
+@pytest.mark.parametrize("moment", [0.0, 3.0, ABANDONED_S - 0.1], ids=["at-once", "soon", "late"])
+def test_an_abandoned_address_that_a_peer_announced_is_lost_after_the_silence(moment):
+    table = abandoned_table(entry(ADDRESS), entry("192.0.2.11"))
+    table.heard(100.0 + moment, claim(PEER))
+    assert table.deadline == 100.0 + ABANDONED_S
+    assert table.expire(table.deadline - 0.01) == ()
+    assert table.may_answer(table.deadline - 0.01, ETH0, PACKED) is YES
+    assert table.expire(100.0 + ABANDONED_S) == (LOST,)
+    assert table.may_answer(200.0, ETH0, PACKED) is YIELDED
+    assert table.may_answer(200.0, ETH0, ip_address("192.0.2.11").packed) is YES
+    assert table.deadline is None
+    assert table.expire(300.0) == ()
+
+
+def test_after_the_silence_an_abandoned_address_is_lost_at_the_claim():
+    table = abandoned_table(entry(ADDRESS))
+    assert LOST in table.heard(100.0 + ABANDONED_S, claim(PEER))
+    assert table.may_answer(100.0 + ABANDONED_S, ETH0, PACKED) is YIELDED
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        pytest.param(claim(FOREIGN), id="foreign"),
+        pytest.param(claim(OWN), id="our-own"),
+        pytest.param(claim(PEER, link=ETH1), id="another-link"),
+        pytest.param(claim(PEER, announced=False), id="said-in-passing"),
+    ],
+)
+def test_only_a_peer_that_announces_takes_an_abandoned_address(heard):
+    table = abandoned_table(entry(ADDRESS))
+    table.heard(200.0, heard)
+    assert table.deadline is None
+    assert table.may_answer(200.0, ETH0, PACKED) is YES
+
+
+def test_an_address_is_kept_while_lb_speaker_commands():
+    table = table_of(entry(ADDRESS))
+    assert LOST not in table.heard(1000.0, claim(PEER))
+    assert table.may_answer(1000.0, ETH0, PACKED) is YES
+
+
+def test_a_whole_table_ends_the_abandonment_and_what_was_heard_in_it():
+    table = abandoned_table(entry(ADDRESS))
+    table.heard(110.0, claim(PEER))
+    table.apply(120.0, Table(revision=2, entries=(entry(ADDRESS),), links=(), peers=(PEER,)))
+    assert table.deadline is None
+    assert LOST not in table.heard(200.0, claim(PEER))
+    table.abandoned(300.0)
+    assert table.expire(400.0) == ()
+    assert table.may_answer(400.0, ETH0, PACKED) is YES
+
+
+def test_the_silence_counts_from_the_first_loss_and_not_from_the_last():
+    table = abandoned_table(entry(ADDRESS), at=100.0)
+    table.abandoned(130.0)
+    assert LOST in table.heard(100.0 + ABANDONED_S, claim(PEER))
+
+
+def lost_table():
+    table = abandoned_table(entry(ADDRESS))
+    table.heard(100.0 + ABANDONED_S, claim(PEER))
+    return table
+
+
+def test_the_same_command_owns_a_lost_address_again():
+    table = lost_table()
+    again = Table(revision=2, entries=(entry(ADDRESS),), links=(), peers=(PEER,))
+    ((before, after),) = table.apply(200.0, again).changed
+    assert before is not None
+    assert (before.announces, after.announces) == (False, True)
+    assert table.may_answer(200.0, ETH0, PACKED) is YES
+    assert not table.apply(201.0, again).changed
+
+
+def test_a_lost_address_is_not_answered_for_once_more_by_handing_it_over():
+    table = lost_table()
+    assert not table.answering
+    assert not table.hand_over(200.0).changed
+    table.apply(200.0, delta(entry(ADDRESS, number=2, mode=Mode.YIELD)))
+    assert table.may_answer(200.0, ETH0, PACKED) is YIELDED
+    assert table.deadline is None
+
+
+def test_the_deadline_is_that_of_the_first_move_whatever_happened_to_the_others():
+    addresses = [f"192.0.2.{last}" for last in range(10, 15)]
+    table = table_of(*(entry(address) for address in addresses))
+    for moment, address in enumerate(addresses):
+        table.apply(moment / 10, delta(entry(address, number=2, mode=Mode.YIELD)))
+    table.apply(0.5, delta(entry(addresses[0], number=3)))
+    assert table.deadline == pytest.approx(0.1 + YIELD_S)
+    table.apply(0.6, delta(entry(addresses[1], number=3, mode=Mode.YIELD, links=("eth1",))))
+    assert table.deadline == pytest.approx(0.1 + YIELD_S)
+    table.apply(0.6, delta(entry(addresses[0], number=4, mode=Mode.YIELD)))
+    table.apply(0.7, delta(remove=(removal(addresses[1], number=3),)))
+    assert table.deadline == pytest.approx(0.2 + YIELD_S)
+    ended = [str(each.address) for each in table.expire(0.35 + YIELD_S)]
+    assert ended == addresses[2:4]
+    assert table.deadline == pytest.approx(0.4 + YIELD_S)
+    ended = [str(each.address) for each in table.expire(2.0 + YIELD_S)]
+    assert ended == [addresses[4], addresses[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,9 +16,14 @@ from lbctl.kube.crds.service_l2_status import (
     render_service_l2_status,
     status_name,
 )
-from lbctl.kube.crds.speaker_status import parse_speaker_status, render_speaker_status
+from lbctl.kube.crds.speaker_status import (
+    parse_speaker_status,
+    render_owner_references,
+    render_speaker_status,
+)
 from lbctl.model.address import Family
 from lbctl.model.names import ObjectKey, ServiceKey
+from lbctl.model.node import Owner
 from lbctl.model.pool import Pool, ServiceAllocation
 from tests.support.builders import (
     make_advertisement,
@@ -280,6 +286,19 @@ def test_a_rendered_speaker_status_reads_back() -> None:
         "status": render_speaker_status(report),
     }
     assert parse_speaker_status(body) == report
+
+
+def test_a_speaker_status_tells_its_pod() -> None:
+    report = make_speaker("node1", owners=(Owner(kind="Pod", name="speaker-x", uid="u1"),))
+    references = render_owner_references(report)
+    assert [(one["controller"], one["blockOwnerDeletion"]) for one in references] == [
+        (False, False)
+    ]
+    metadata = {"name": "node1", "ownerReferences": references}
+    body = {"metadata": metadata, "status": render_speaker_status(report)}
+    assert parse_speaker_status(body) == report
+    body["metadata"]["ownerReferences"] = [{"kind": "Pod"}, "nonsense"]
+    assert parse_speaker_status(body) == replace(report, owners=())
 
 
 def test_a_speaker_status_just_created_says_nothing_yet() -> None:

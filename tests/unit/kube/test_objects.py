@@ -47,6 +47,24 @@ def test_a_node_says_what_matters(body: dict[str, Any], field: str, value: bool)
     assert getattr(found, field) is value
 
 
+def test_a_heartbeat_of_a_node_is_no_news() -> None:
+    def beat(number: int) -> dict[str, Any]:
+        at = f"2026-01-01T00:0{number}:00Z"
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": at}
+        pressure = {"type": "MemoryPressure", "status": str(number > 1), "lastHeartbeatTime": at}
+        return node(
+            metadata={"resourceVersion": str(number), "annotations": {"volumes": str(number)}},
+            spec={"podCIDR": "198.18.128.0/24", "unschedulable": number > 1},
+            status={
+                "conditions": [ready, pressure],
+                "images": [{"names": [f"image-{number}"]}],
+                "allocatable": {"cpu": str(number)},
+            },
+        )
+
+    assert parse_node(beat(1)) == parse_node(beat(2))
+
+
 def slice_object(name: str = "shop-1", service: str = "shop", **parts: Any) -> dict[str, Any]:
     return {
         "metadata": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
 
 import pytest
 
@@ -15,11 +14,11 @@ from lbctl.kube.status_objects import (
     must_be_replaced,
     says_the_same,
     service_l2_status,
-    speaker_state,
     speaker_status,
 )
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, ServiceKey
+from lbctl.model.node import Owner
 from lbctl.model.outcome import InvariantBroken, Problem
 from tests.support.builders import make_speaker
 
@@ -48,6 +47,14 @@ def test_a_speaker_status_is_named_after_its_node() -> None:
     assert wanted.body()["apiVersion"] == "lbctl.io/v1beta1"
     assert "status" not in wanted.body()
     assert wanted.patch("7")["metadata"] == {"resourceVersion": "7"}
+    assert wanted.metadata["ownerReferences"] == []
+
+
+def test_a_speaker_status_goes_with_its_pod() -> None:
+    report = make_speaker("node1", owners=(Owner(kind="Pod", name="speaker-x", uid="u1"),))
+    (reference,) = speaker_status(own_groups(), "lb", report).body()["metadata"]["ownerReferences"]
+    assert (reference["apiVersion"], reference["kind"]) == ("v1", "Pod")
+    assert (reference["name"], reference["uid"]) == ("speaker-x", "u1")
 
 
 def test_an_announcement_is_told_once_per_service_and_family() -> None:
@@ -104,20 +111,3 @@ def test_the_controllers_state_names_every_problem_and_is_written_once() -> None
     assert good is not None
     assert good.status["result"] == "Valid"
     assert good.status["conditions"][0]["lastTransitionTime"] == LATER
-
-
-@pytest.mark.parametrize(
-    ("node", "labels"),
-    [
-        ("node1", {"metallb.io/component-type": "speaker", "metallb.io/node-name": "node1"}),
-        ("n" * 64, {"metallb.io/component-type": "speaker"}),
-    ],
-)
-def test_a_speakers_state_has_metallbs_name_and_labels(node: str, labels: dict[str, Any]) -> None:
-    wanted = speaker_state(
-        metallb(), "lb", node=NodeName(node), problems=(), found=None, now_rfc3339=NOW
-    )
-    assert wanted is not None
-    assert wanted.name == f"speaker-{node}"
-    assert wanted.metadata["labels"] == labels
-    assert wanted.status["conditions"][0]["type"] == "configReconcilerValid"

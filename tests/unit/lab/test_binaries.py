@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lbctl.lab import binaries, distribution, golang
+from lbctl.lab import binaries, distribution, golang, records
 from lbctl.lab.binaries import BuildError, Recipe
 from lbctl.lab.golang import Workshop
+from lbctl.lab.records import Record
+from lbctl.lab.spec import LabSpec
 
 RECIPES = (Recipe(label="hello", module="hello", packages=(".",), programs=("hello",)),)
 GO = shutil.which("go")
@@ -18,7 +20,7 @@ needs_go = pytest.mark.skipif(GO is None, reason="no Go on PATH")
 
 
 @pytest.fixture
-def modules(tmp_path, monkeypatch) -> Path:
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module = tmp_path / "modules" / "hello"
     module.mkdir(parents=True)
     (module / "go.mod").write_text("module lbctl.io/hello\n\ngo 1.21\n")
@@ -49,6 +51,30 @@ def test_a_second_call_builds_nothing_and_a_changed_module_is_built_again(module
     assert second.bin != first.bin
     assert run(second.bin / "hello") == "two"
     assert run(first.bin / "hello") == "one", "what a running lab uses stays"
+
+
+@needs_go
+def test_a_build_forgets_what_nobody_used_for_a_month_but_no_labs_programs(
+    modules, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("LBCTL_LAB_DIR", str(tmp_path / "labs"))
+    made = [binaries.ensure(lambda _: None, recipes=RECIPES).bin]
+    for word in ("two", "three"):
+        (modules / "main.go").write_text(f'package main\n\nfunc main() {{ println("{word}") }}\n')
+        made.append(binaries.ensure(lambda _: None, recipes=RECIPES).bin)
+    spec = LabSpec(name="one", directory=records.directory("one"))
+    with records.locked("one", lambda _: None):
+        records.save(
+            Record(spec=spec, hierarchies=(), bin=made[0], runc=Path("/runc"), cni_bin=Path("/cni"))
+        )
+    for entry in binaries.cache_directory().glob("*/*"):
+        os.utime(entry, (0, 0))
+    lines: list[str] = []
+    (modules / "main.go").write_text('package main\n\nfunc main() { println("four") }\n')
+    newest = binaries.ensure(lines.append, recipes=RECIPES).bin
+    assert [bin_.is_dir() for bin_ in (*made, newest)] == [True, False, False, True]
+    assert len(list(binaries.cache_directory().glob("parts/*"))) == 1
+    assert sum("was not used for a month" in line for line in lines) == 5
 
 
 @needs_go

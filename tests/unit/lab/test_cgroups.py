@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lbctl.lab.machines.cgroups import Hierarchy, hierarchies
+from lbctl.lab.machines.cgroups import Hierarchy, hierarchies, named
 
 V1_MOUNTS = """\
 22 27 0:21 / /proc rw - proc proc rw
@@ -34,3 +34,19 @@ def test_a_v2_host_has_one_hierarchy_at_the_top() -> None:
 
 def test_a_host_without_cgroup_mounts_has_none() -> None:
     assert hierarchies("0::/\n", "22 27 0:21 / /proc rw - proc proc rw\n") == ()
+
+
+def test_groups_are_found_by_name_below_whichever_group_they_were_made(tmp_path: Path) -> None:
+    memory, systemd = tmp_path / "memory", tmp_path / "systemd"
+    for path in (
+        memory / "lbctl-brk-cp" / "kubepods" / "lbctl-brk-cp",
+        memory / "user" / "7" / "lbctl-brk-node1",
+        systemd / "lbctl-brk-x-cp",
+        systemd / "session" / "lbctl-brk-cp",
+    ):
+        path.mkdir(parents=True)
+    assert set(named({"lbctl-brk-cp", "lbctl-brk-node1"}, [memory, systemd])) == {
+        memory / "lbctl-brk-cp",
+        memory / "user" / "7" / "lbctl-brk-node1",
+        systemd / "session" / "lbctl-brk-cp",
+    }

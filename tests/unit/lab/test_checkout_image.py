@@ -67,7 +67,7 @@ def test_a_module_is_compiled_so_that_its_source_is_not_checked(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> checkout.Image:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> checkout.Image:
     # A cache of its own: what is packed here must not depend on what lies in the shared one.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LBCTL_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -10,7 +10,7 @@ import pytest
 from lbctl.lab.images import oci
 from lbctl.lab.images.oci import Directory, File, Settings, Symlink
 
-ENTRIES = {
+ENTRIES: dict[str, File | Directory | Symlink] = {
     "usr/bin/tool": File(content=b"#!tool", mode=0o755),
     "bin": Symlink(target="usr/bin"),
     "tmp": Directory(mode=0o1777),

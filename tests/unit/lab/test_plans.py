@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from lbctl.lab.records import Record
 from lbctl.lab.spec import ImageMode, LabSpec
 
 
-def record(directory: Path, **changes) -> Record:
+def record(directory: Path, **changes: Any) -> Record:
     spec = LabSpec(**{"name": "demo", "directory": directory, **changes})
     return Record(
         spec=spec,

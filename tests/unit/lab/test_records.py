@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_a_lock_that_is_held_is_waited_for_and_then_given_up() -> None:
     said: list[str] = []
     with (
         records.locked("one", silent),
-        pytest.raises(BusyError, match="fuser"),
+        pytest.raises(BusyError, match=rf"process {os.getpid()} .*end it: kill {os.getpid()}"),
         records.locked("one", said.append, patience_s=0.0),
     ):
         pass

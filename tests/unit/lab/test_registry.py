@@ -15,7 +15,7 @@ from lbctl.lab.images.oci import File, Settings
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("registry")
     layer = oci.write_layer({"server": File(content=b"x" * 5000)}, directory / "layer.tar")
     settings = Settings(entrypoint=("/server",), env={})
@@ -25,7 +25,7 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port(archive) -> Iterator[int]:
+def port(archive: Path) -> Iterator[int]:
     command = [sys.executable, "-u", "-m", "lbctl.lab.images.registry"]
     with subprocess.Popen(
         [*command, "--listen", "127.0.0.1:0", "--archive", str(archive)],

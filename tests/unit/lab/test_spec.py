@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from lbctl.lab import spec as at
 from lbctl.lab.spec import LabSpec, SpecError, scoped
 
 
-def make(**changes) -> LabSpec:
+def make(**changes: Any) -> LabSpec:
     return LabSpec(**{"name": "demo", "directory": Path("/nowhere/demo"), **changes})
 
 
@@ -84,8 +85,8 @@ def test_what_pools_may_hand_out_is_on_the_lan() -> None:
 def test_every_address_is_for_documentation_or_benchmarks() -> None:
     for network in (at.LAN_V6, at.POD_V6, at.SERVICE_V6):
         assert IPv6Address("2001:db8::") <= network.network_address < IPv6Address("2001:db9::")
-    for network in (at.POD_V4, at.SERVICE_V4):
-        assert IPv4Address("198.18.0.0") <= network[0] <= network[-1] < IPv4Address("198.20.0.0")
+    for plain in (at.POD_V4, at.SERVICE_V4):
+        assert IPv4Address("198.18.0.0") <= plain[0] <= plain[-1] < IPv4Address("198.20.0.0")
 
 
 def test_pods_and_services_do_not_overlap() -> None:

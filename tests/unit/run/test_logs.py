@@ -38,7 +38,7 @@ def test_a_json_line_has_the_extra_fields_as_keys():
 def test_an_exception_is_written_out(formatter):
     made = record()
     try:
-        {}["the cause"]
+        dict[str, int]()["the cause"]
     except KeyError:
         made.exc_info = sys.exc_info()
     assert "the cause" in formatter.format(made)

@@ -38,6 +38,22 @@ def test_a_reply_is_no_announcement_even_with_equal_addresses():
     assert not arp.gratuitous_reply(mac=MAC, address=ADDRESS).is_announcement
 
 
+@pytest.mark.parametrize(
+    ("frame", "gratuitous"),
+    [
+        pytest.param(arp.gratuitous_request(mac=MAC, address=ADDRESS), True, id="request-form"),
+        pytest.param(arp.gratuitous_reply(mac=MAC, address=ADDRESS), True, id="reply-form"),
+        pytest.param(arp.request(mac=MAC, sender=ADDRESS, target=CLIENT), False, id="question"),
+        pytest.param(
+            arp.reply(mac=MAC, address=ADDRESS, to_mac=ASKER, to=CLIENT), False, id="answer"
+        ),
+        pytest.param(arp.probe(mac=MAC, target=IPv4Address(0)), False, id="no-address"),
+    ],
+)
+def test_only_a_claim_to_all_about_itself_is_gratuitous(frame, gratuitous):
+    assert frame.is_gratuitous is gratuitous
+
+
 def changed(offset, *values):
     frame = bytearray(REQUEST.encode())
     frame[offset : offset + len(values)] = bytes(values)

@@ -33,6 +33,14 @@ def test_the_announcement_overrides_and_is_not_solicited():
     assert frame.claimed_mac == MAC
 
 
+def test_an_advertisement_to_one_asker_is_not_unsolicited():
+    question = ndp.solicitation(mac=ASKER, source=CLIENT, target=ADDRESS).encode()
+    answer = ndp.decode_ndp(ndp.AdvertisementPatcher(MAC).patch(question))
+    assert isinstance(answer, ndp.NeighborAdvertisement)
+    assert not answer.is_unsolicited
+    assert ndp.unsolicited_advertisement(mac=MAC, address=ADDRESS).is_unsolicited
+
+
 @pytest.mark.parametrize("source", [CLIENT, ndp.UNSPECIFIED], ids=["asker", "dad"])
 def test_a_patched_answer_is_a_valid_advertisement(source):
     question = ndp.solicitation(mac=ASKER, source=source, target=ADDRESS).encode()
