@@ -9,7 +9,7 @@ together the older keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from lbctl.model.address import Address, Family, family_of
 from lbctl.model.allocation import NotOurs, Outcome, Tried
@@ -39,12 +39,11 @@ def not_ours(
     book: PoolBook,
     *,
     load_balancer_class: str | None,
-    before: tuple[Address, ...],
+    before: Sequence[Claim],
 ) -> NotOurs | None:
     """Return why the Service is none of our business, or None if it is ours.
 
-    `before` are the addresses that the plan before gave it: ours, though its mark may be on its
-    way. A Service of a foreign class is released only if nothing but our addresses would be
+    `before` is what the plan before gave it: ours, though its mark may be on its way. A Service of a foreign class is released only if nothing but our addresses would be
     cleared, because a mark in MetalLB's spelling may be MetalLB's own.
     """
     if service.type != LOAD_BALANCER:
@@ -64,7 +63,7 @@ def not_ours(
         )
     if service.mark or not (service.addresses or service.hostnames):
         return None
-    foreign = _foreign_entry(service, book, before)
+    foreign = _foreign_entry(service, book, [address for address, _ in before])
     if foreign is None:
         return None
     return NotOurs(
@@ -76,7 +75,7 @@ def not_ours(
 
 
 def _foreign_entry(
-    service: Service, book: PoolBook, before: tuple[Address, ...]
+    service: Service, book: PoolBook, before: Collection[Address]
 ) -> str | Address | None:
     if service.hostnames:
         return service.hostnames[0]
@@ -100,11 +99,13 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
 
 def claims(service: Service, before: list[Claim]) -> list[Claim]:
     """Return the addresses that the Service has: for each family from `before`, else as shown."""
+    if not service.addresses:
+        return before
     shown: list[Claim] = [
         (address, (_marked_pool(service.mark, address),)) for address in service.addresses
     ]
-    if not before or not shown:
-        return before or shown
+    if not before:
+        return shown
     families = {family_of(address) for address, _ in before}
     return [*before, *(claim for claim in shown if family_of(claim[0]) not in families)]
 

@@ -85,20 +85,20 @@ class Chooser:
 
     def _free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
         slate = self._slates.slate(service, family)
-        steps, shelves = slate.steps, self._draft.shelves
+        draft, sharing = self._draft, service.sharing_key
         # Nothing becomes free while addresses are given: a full shelf needs no second look,
         # except by who could share one of its addresses.
-        index = 0 if service.sharing_key else slate.begin
-        while index < len(steps):
-            step = steps[index]
+        index = 0 if sharing else slate.begin
+        for step in slate.steps[index:] if index else slate.steps:
+            over = True
             if isinstance(step, int):
-                chosen = self._to_share(service, step) if service.sharing_key else None
-                if chosen is None and not shelves[step].full:
-                    chosen = self._draft.shelf(step).choose(self._draft.holders, avoid)
+                chosen = self._to_share(service, step) if sharing else None
+                if chosen is None and not (over := draft.shelves[step].full):
+                    chosen = draft.shelf(step).choose(draft.holders, avoid)
                 if chosen is not None:
                     slot, words = chosen
                     return Pick(slot, words.pool, step, self._trace(slate, index, words))
-            if index == slate.begin and (not isinstance(step, int) or shelves[step].full):
+            if over and index == slate.begin:
                 slate.begin += 1
             index += 1
         return None

@@ -141,10 +141,8 @@ class Shelf:
     def choose(self, held: Container[int], avoid: Collection[int] = ()) -> tuple[int, Tried] | None:
         """Return the next free slot outside `avoid`, and the pool's words; take nothing.
 
-        `held` answers whether a slot is in use.
+        `held` answers whether a slot is in use. A full shelf is slow to say so: ask `full` first.
         """
-        if self.full:
-            return None
         slot = self._advance(held)
         if slot is not None and avoid and slot in avoid:
             slot = next((later for later in self._beyond(slot, held) if later not in avoid), None)

@@ -104,7 +104,7 @@ class Draft:
             if number is None:
                 number = self.shelf_of(slot)
             if number is not None:
-                shelf = self.shelf(number)
+                shelf = self.shelves[number] if number in self._owned else self.shelf(number)
                 shelf.taken += 1
                 if shelf.given_back:
                     shelf.given_back.pop(slot, None)
