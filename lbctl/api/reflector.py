@@ -161,7 +161,10 @@ class Reflector(Generic[K, V]):
             version_number(self._position),
             version_number(body.get("metadata", {}).get("resourceVersion")),
         )
-        if position is None or version is None or version <= position:
+        if version is None or not self.synced.is_set():
+            return
+        # Without a position a list is on its way, which takes over what this leaves ahead of it.
+        if position is not None and version <= position:
             return
         identity = identity_of(body)
         if version <= self._ahead.get(identity, 0):

@@ -44,6 +44,8 @@ from lbctl.plan.pools import join_problems
 logger = logging.getLogger(__name__)
 
 AFTER_FAILURE_S = 2.0
+BETWEEN_S = 0.5
+"""Pause after the ConfigurationState was written."""
 
 _SOURCES = {IP_ADDRESS_POOL: Source.POOLS, L2_ADVERTISEMENT: Source.ADVERTISEMENTS}
 
@@ -265,6 +267,8 @@ class SummaryKeeper:
             )
         if isinstance(outcome, Written):
             self._shown.observe(outcome.body)
+            # Another writer of the object (a MetalLB beside us) must not make this a race.
+            await asyncio.sleep(BETWEEN_S)
         return isinstance(outcome, Written)
 
 

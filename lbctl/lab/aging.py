@@ -44,8 +44,12 @@ def prune(
             for entry in sorted((cache / folder).iterdir())
             if entry.is_dir() and entry not in keep and entry.stat().st_mtime < oldest
         ]
-        for entry in unused:
-            shutil.rmtree(entry)
+        # Out of the way first: an entry that is half removed would pass for a whole one.
+        trash = [
+            entry.rename(entry.with_name(f".old-{os.getpid()}-{entry.name}")) for entry in unused
+        ]
+        for entry in trash:
+            shutil.rmtree(entry, ignore_errors=True)
     return tuple(unused)
 
 

@@ -148,8 +148,11 @@ def _forget_old(cache: Path, used: set[Path], progress: Progress) -> None:
         labs = [records.load(name).bin for name in records.names()]
     except (records.NoLabError, records.BrokenRecordError, SpecError):
         return  # it may run from any of them: there will be another build
-    for entry in aging.prune(cache, ("bin", "parts"), keep={*used, *labs}):
-        progress(f"{entry} was not used for a month: removed")
+    try:
+        for entry in aging.prune(cache, ("bin", "parts"), keep={*used, *labs}):
+            progress(f"{entry} was not used for a month: removed")
+    except OSError as error:
+        progress(f"old builds in {cache} stay: {error}")
 
 
 def _build_all(keys: dict[Recipe, str], workshop: Workshop, target: Path) -> None:

@@ -34,9 +34,17 @@ def clear(directory: Path) -> None:
     Raises TimeoutError or OSError when the kernel does not let go of them.
     """
     name, possible = directory.name, machines(directory)
-    groups = cgroups.named({scoped(name, machine) for machine in possible})
+    networks = [network(name, machine) for machine in possible]
+    inside = visitors(networks)
+    # A group of that name with processes in none of our networks belongs to a lab that somebody
+    # runs in a container on this host.
+    groups = tuple(
+        group
+        for group in cgroups.named({scoped(name, machine) for machine in possible})
+        if not (members := cgroups.processes([group])) or members & inside
+    )
     cgroups.end_processes(groups)
-    _end_visitors([network(name, machine) for machine in possible])
+    _end_visitors(networks)
     cgroups.remove(groups)
     lan.remove(name, possible)
 

@@ -6,7 +6,7 @@ packed bytes, because it is asked for every frame that the kernel's filter lets 
 
 Commands carry epochs; one that is older than what is known for its address is not applied, also
 when the address has been removed meanwhile. While nobody commands at all, a peer's announcement
-is believed after 40 s: see `abandoned`. Held by lb-fastpath's conductor, read by the responder.
+is believed after 20 s: see `abandoned`. Held by lb-fastpath's conductor, read by the responder.
 The machine shape of HOUSE 4: `apply`, `abandoned`, `heard`, `expire`, `deadline`.
 """
 
@@ -20,7 +20,7 @@ from typing import Final
 
 from lbctl.model.address import Address
 from lbctl.model.names import LinkName
-from speaker.fast.instant import Instant, earliest
+from speaker.fast.instant import Instant
 from speaker.wire.control import (
     Delta,
     Entry,
@@ -41,9 +41,9 @@ HEARD_INTERVAL_S: Final = 1.0
 """One report per claimed address and claiming hardware address in this time."""
 HEARD_CAP: Final = 1024
 """Pairs remembered for that limit; a host that forges hardware addresses would fill it."""
-ABANDONED_S: Final = 40.0
-"""How long nobody may command before peers are believed: what Kubernetes takes to call a node
-not ready, and what lb-speaker itself waits for the API server."""
+ABANDONED_S: Final = 20.0
+"""How long nobody may command before peers are believed: longer than a container takes to start
+again, shorter than Kubernetes takes by default to call a node not ready (30 s at least)."""
 REMOVED_CAP: Final = 16384
 """Epochs remembered of removed addresses; only lb-speaker can fill it, by churning addresses."""
 
@@ -136,8 +136,6 @@ class AddressTable:
     _yielding: OrderedDict[bytes, Instant] = field(default_factory=OrderedDict)
     """When planned moves end, the first one first: each began after those before it."""
     _abandoned_at: Instant | None = None
-    _successors: dict[bytes, None] = field(default_factory=dict)
-    """Owned addresses that peers have announced since then, in the order in which they did."""
     _removed: dict[bytes, Epoch] = field(default_factory=dict)
     _peers: frozenset[Mac] = frozenset()
     _heard: dict[tuple[bytes, Mac], Instant] = field(default_factory=dict)
@@ -173,7 +171,6 @@ class AddressTable:
         else:
             kept = {entry.address.packed for entry in command.entries}
             self._abandoned_at = None
-            self._successors.clear()
             upsert = command.entries
             remove = tuple(
                 Removal(address=held.entry.address, epoch=held.entry.epoch)
@@ -189,7 +186,9 @@ class AddressTable:
 
         The table stays in force, but if the whole node was taken for dead, others own its
         addresses now and nobody is left here to say so. Therefore, once this has lasted
-        `ABANDONED_S`, an owned address that a published peer has announced meanwhile is yielded.
+        `ABANDONED_S`, an owned address that a published peer announces is yielded. What was
+        announced before that counts for nothing: the address may have come back since, and
+        nobody would announce that.
         A connection alone does not end this: an lb-speaker that has not heard from the API
         server commands nothing.
         """
@@ -219,34 +218,27 @@ class AddressTable:
         outputs: list[Heard | Yielded] = []
         if peer and packed in self._yielding:
             outputs.append(self._end_yield(packed, YieldCause.SUCCESSOR_HEARD))
-        if peer and claim.announced and self._abandoned_at is not None and held.owned:
-            self._successors[packed] = None
-            outputs += self._believe_successors(now)
+        if peer and claim.announced and held.owned and self._is_abandoned(now):
+            outputs.append(self._end(packed, YieldCause.SUCCESSOR_HEARD))
         expected = peer and held.entry.mode is Mode.YIELD
         if not expected and self._may_report(now, (packed, claim.mac)):
             outputs.append(Heard(address=claim.address, link=claim.link, mac=claim.mac, peer=peer))
         return tuple(outputs)
 
     def expire(self, now: Instant) -> tuple[Yielded, ...]:
-        """End the planned moves whose time is over, and believe peers when that is due."""
+        """End the planned moves whose time is over."""
         ended: list[Yielded] = []
         while self._yielding and next(iter(self._yielding.values())) <= now:
             ended.append(self._end_yield(next(iter(self._yielding)), YieldCause.DEADLINE))
-        return (*ended, *self._believe_successors(now))
+        return tuple(ended)
 
     @property
     def deadline(self) -> Instant | None:
         """When `expire` has something to do; costs the same for any number of addresses."""
-        first = next(iter(self._yielding.values()), None)
-        if self._abandoned_at is None or not self._successors:
-            return first
-        return earliest(first, self._abandoned_at + ABANDONED_S)
+        return next(iter(self._yielding.values()), None)
 
-    def _believe_successors(self, now: Instant) -> tuple[Yielded, ...]:
-        if self._abandoned_at is None or now < self._abandoned_at + ABANDONED_S:
-            return ()
-        successors, self._successors = self._successors, {}
-        return tuple(self._end(packed, YieldCause.SUCCESSOR_HEARD) for packed in successors)
+    def _is_abandoned(self, now: Instant) -> bool:
+        return self._abandoned_at is not None and now >= self._abandoned_at + ABANDONED_S
 
     def _upsert(
         self, now: Instant, entries: tuple[Entry, ...]
@@ -280,7 +272,6 @@ class AddressTable:
                 self._yielding[packed] = now + YIELD_S
         else:
             self._yielding.pop(packed, None)
-        self._successors.pop(packed, None)
         self._held[packed] = after
         self._removed.pop(packed, None)
         return after
@@ -303,7 +294,6 @@ class AddressTable:
                 continue
             del self._held[packed]
             self._yielding.pop(packed, None)
-            self._successors.pop(packed, None)
             self._removed[packed] = removal.epoch
             if len(self._removed) > REMOVED_CAP:
                 del self._removed[next(iter(self._removed))]

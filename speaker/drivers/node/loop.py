@@ -10,6 +10,7 @@ more than about a third of a core. Started by `speaker.main`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -217,12 +218,13 @@ class SpeakerLoop:
 
     async def _until_awake(self) -> None:
         ends = (self.intentions.deadline, self.contact.deadline, self._farewell_ends)
-        moments = [at for at in ends if at is not None]
-        wait_s = max(0.0, min(moments) - self._clock()) if moments else None
-        try:
+        moment = min((at for at in ends if at is not None), default=None)
+        wait_s = None if moment is None else max(0.0, moment - self._clock())
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._awake.wait()
-        except TimeoutError:
+        if moment is not None and self._clock() >= moment:
+            # Also if something else, which needs no plan, ended the wait.
             self._due = True
 
     @property

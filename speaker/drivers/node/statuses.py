@@ -1,10 +1,11 @@
 """Write this node's status objects: SpeakerStatus and ServiceL2Status, and Events about moves.
 
 Level-triggered: `consider` compares the wanted objects with those that the reflectors show and
-writes what differs. Thousands of ServiceL2Status are compared only if what is wanted changed;
-else those whose object changed or whose write ended, for the others are known to agree. An object that is being written is left alone until
-the answer is there; an answer that is no success means looking again after a pause. An API outage
-therefore needs no handling: the difference stays and is written when the server is back.
+writes what differs. Thousands of ServiceL2Status are compared only if what is wanted changed; else
+those whose object changed or whose write ended, for the others are known to agree. An object that
+is being written is left alone until the answer is there; what failed is tried again after a pause.
+An API outage therefore needs no handling: the difference stays and is written when the server is
+back.
 
 Started by `speaker.main`; what is wanted comes from `speaker.agent`.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from lbctl.api.backoff import Backoff
 from lbctl.api.errors import ApiError
 from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.publish import StatusObject, publish
@@ -43,7 +45,9 @@ from speaker.agent.report import same_report
 from speaker.agent.statement import statement_changes
 
 AGAIN_S: Final = 1.0
-"""Pause after a write that did not succeed."""
+"""Pause after a write that did not succeed, before the same is tried again."""
+ADOPT_AGAIN: Final = Backoff(first_s=AGAIN_S, most_s=60.0)
+"""Pause after the API server refused to have our SpeakerStatus belong to our pod."""
 CREATE_EVERY_S: Final = 10.0
 """Pause after our SpeakerStatus was created. While a pod that was deleted by force lives on,
 Kubernetes deletes what it makes; each time would move the node's addresses to and fro."""
@@ -87,6 +91,10 @@ class StatusPublisher:
         self._report_path = f"{table[SPEAKER_STATUS].collection(namespace)}/{node}"
         self._on_reported = on_reported
         self._create_from = 0.0
+        self._adopt_from = 0.0
+        self._adoptions_refused = 0
+        # What could not be written, and until when it is not tried again.
+        self._held: tuple[SpeakerReport, float] | None = None
         # Names of ServiceL2Status that may differ from what is wanted; None: any of them.
         self._suspects: set[str] | None = None
 
@@ -131,14 +139,26 @@ class StatusPublisher:
         if report is None or not self._reports.synced.is_set():
             return
         published = self._reports.items.get(self._node)
+        now = asyncio.get_running_loop().time()
+        wait_s = 0.0
+        if published is None:
+            wait_s = self._create_from - now
+        elif published.owners != report.owners:
+            if now >= self._adopt_from:
+                self._start(self._report_path, self._adopt(report, published.resource_version))
+                return
+            # Others plan by the status, so that is told all the same.
+            self._look_later(self._adopt_from - now)
+            report = replace(report, owners=published.owners)
         if same_report(report, published):
             return
-        if published is None:
-            wait_s = self._create_from - asyncio.get_running_loop().time()
-            if wait_s > 0:
-                self._look_later(wait_s)
-                return
-        self._start(self._report_path, self._report(report, published))
+        if self._held is not None and self._held[0] == report:
+            wait_s = max(wait_s, self._held[1] - now)
+        if wait_s > 0:
+            self._look_later(wait_s)
+            return
+        version = None if published is None else published.resource_version
+        self._start(self._report_path, self._report(report, version))
 
     def _look_at_statements(
         self, intentions: Intentions, services: Mapping[ServiceKey, Service]
@@ -147,7 +167,7 @@ class StatusPublisher:
             return
         if not self._statements.synced.is_set():
             return
-        suspects, self._suspects = self._suspects, set()
+        suspects = self._suspects
         if suspects is not None and not suspects:
             return
         resource = self._table[SERVICE_L2_STATUS]
@@ -160,6 +180,7 @@ class StatusPublisher:
             own_schema=resource.own_schema,
             names=suspects,
         )
+        self._suspects = set()
         collection = resource.collection(self._namespace)
         for statement, found in changes.write:
             if f"{collection}/{statement.name}" in self._busy:
@@ -220,43 +241,52 @@ class StatusPublisher:
         self.look()
         self._pause_s = min(LOOK_MAX_S, LOOK_LOAD_FACTOR * (loop.time() - began))
 
-    async def _report(self, report: SpeakerReport, published: SpeakerReport | None) -> None:
+    async def _report(self, report: SpeakerReport, version: str | None) -> None:
         wanted = speaker_status(self._table, self._namespace, report)
-        version = None if published is None else published.resource_version
-        refused: WriteOutcome | None = None
-        if published is not None and published.owners != report.owners:
-            outcome = await self._adopt(wanted, published.resource_version)
-            match outcome:
-                case Written():
-                    version = str(outcome.body["metadata"]["resourceVersion"])
-                    self._reports.observe(outcome.body)
-                case Missing():
-                    version = None
-                case Refused():
-                    # What others plan by is the status: it is told all the same.
-                    refused = outcome
-                case _:
-                    await self._failed(wanted.path, outcome)
-                    return
-            published = replace(published, owners=report.owners)
-        if version is None or not same_report(report, published):
-            done = await self._publish(wanted, version, self._reports, urgent=True)
-            if done and version is None:
-                self._create_from = asyncio.get_running_loop().time() + CREATE_EVERY_S
-        if refused is not None:
-            await self._failed(wanted.path, refused)
+        outcome = await self._write(wanted, version, urgent=True)
+        if isinstance(outcome, Missing) and version is not None:
+            version = None
+            outcome = await self._write(wanted, version, urgent=True)
+        loop = asyncio.get_running_loop()
+        if isinstance(outcome, Written):
+            self.problem = self._held = None
+            self._reports.observe(outcome.body)
+            if version is None:
+                self._create_from = loop.time() + CREATE_EVERY_S
+            return
+        if isinstance(outcome, Conflict):
+            # Somebody wrote meanwhile, perhaps a later life of this node: all is judged anew.
+            present = await self._present(wanted.path)
+            if present is not None:
+                self._reports.observe(present)
+        now_shown = self._reports.items.get(self._node)
+        if not isinstance(outcome, Conflict) or (
+            (None if now_shown is None else now_shown.resource_version) == version
+        ):
+            self._held = (report, loop.time() + AGAIN_S)
+        self._failed(wanted.path, outcome)
 
-    async def _adopt(self, wanted: Wanted, version: str) -> WriteOutcome:
+    async def _adopt(self, report: SpeakerReport, version: str) -> None:
         """Make the object that a process before us left vanish with our pod, not with its own.
 
         A write of its own, since the status subresource takes no metadata; and the first one,
         or Kubernetes might delete what we have just said together with the former pod.
         """
-        references = wanted.metadata["ownerReferences"]
-        patch = {"metadata": {"ownerReferences": references}}
-        return await self._writer.submit(
+        wanted = speaker_status(self._table, self._namespace, report)
+        patch = {"metadata": {"ownerReferences": wanted.metadata["ownerReferences"]}}
+        outcome = await self._writer.submit(
             patch_object(wanted.path, resource_version=version, patch=patch), urgent=True
         )
+        if isinstance(outcome, Written):
+            self._adoptions_refused = 0
+            self._reports.observe(outcome.body)
+            return
+        if isinstance(outcome, Refused):
+            if not self._adoptions_refused:
+                logger.warning("cannot make %s our pod's own: %s", wanted.path, outcome.message)
+            self._adoptions_refused += 1
+        pause_s = ADOPT_AGAIN.delay_s(self._adoptions_refused)
+        self._adopt_from = asyncio.get_running_loop().time() + pause_s
 
     async def _state(
         self,
@@ -270,18 +300,30 @@ class StatusPublisher:
             found = None
         before = (found.node, found.addresses) if found is not None else None
         version = found.resource_version if found is not None else None
-        done = await self._publish(wanted, version, self._statements)
-        if done and before != (statement.node, statement.addresses):
+        if not await self._publish(wanted, version):
+            await asyncio.sleep(AGAIN_S)
+        elif before != (statement.node, statement.addresses):
             self._record(statement, services.get(statement.service))
 
-    async def _publish(
-        self,
-        wanted: Wanted,
-        version: str | None,
-        reflector: Reflector[Any, Any],
-        *,
-        urgent: bool = False,
-    ) -> bool:
+    async def _publish(self, wanted: Wanted, version: str | None) -> bool:
+        outcome = await self._write(wanted, version)
+        if isinstance(outcome, Missing) and version is not None:
+            outcome = await self._write(wanted, None)
+        if isinstance(outcome, Conflict):
+            # It exists without a status (we died between the two writes), or just changed.
+            present = await self._present(wanted.path)
+            if present is not None:
+                outcome = await self._write(wanted, present["metadata"]["resourceVersion"])
+        if isinstance(outcome, Written):
+            self.problem = None
+            self._statements.observe(outcome.body)
+            return True
+        self._failed(wanted.path, outcome)
+        return False
+
+    async def _write(
+        self, wanted: Wanted, version: str | None, *, urgent: bool = False
+    ) -> WriteOutcome:
         target = StatusObject(
             collection=wanted.collection,
             api_version=wanted.resource.api_version,
@@ -289,42 +331,26 @@ class StatusPublisher:
             metadata=wanted.metadata,
             status=wanted.status,
         )
-        outcome = await publish(self._writer, target, resource_version=version, urgent=urgent)
-        if isinstance(outcome, Missing) and version is not None:
-            outcome = await publish(self._writer, target, resource_version=None, urgent=urgent)
-        if isinstance(outcome, Conflict):
-            # It exists without a status (we died between the two writes), or just changed.
-            present = await self._present_version(wanted.path)
-            if present is not None:
-                outcome = await publish(
-                    self._writer, target, resource_version=present, urgent=urgent
-                )
-        if isinstance(outcome, Written):
-            self.problem = None
-            reflector.observe(outcome.body)
-            return True
-        await self._failed(wanted.path, outcome)
-        return False
+        return await publish(self._writer, target, resource_version=version, urgent=urgent)
 
     async def _remove(self, path: str, found: ServiceL2Status) -> None:
         outcome = await self._writer.submit(
             delete(path, resource_version=found.resource_version or None)
         )
         if not isinstance(outcome, Written | Missing):
-            await self._failed(path, outcome)
-            return
+            self._failed(path, outcome)
         # The watch tells the deletion; until then it must not be asked for again.
         await asyncio.sleep(AGAIN_S)
 
-    async def _present_version(self, path: str) -> str | None:
+    async def _present(self, path: str) -> dict[str, Any] | None:
         try:
             answer = await self._session.request("GET", path)
         except ApiError:
             return None
         version = answer.body.get("metadata", {}).get("resourceVersion")
-        return version if isinstance(version, str) else None
+        return answer.body if isinstance(version, str) else None
 
-    async def _failed(self, path: str, outcome: WriteOutcome) -> None:
+    def _failed(self, path: str, outcome: WriteOutcome) -> None:
         if isinstance(outcome, Refused):
             problem = f"cannot write {path}: {outcome.message}"
             if problem != self.problem:
@@ -332,7 +358,6 @@ class StatusPublisher:
             self.problem = problem
         else:
             logger.debug("%s: %s", path, outcome)
-        await asyncio.sleep(AGAIN_S)
 
     def _record(self, statement: ServiceL2Status, service: Service | None) -> None:
         if service is None:

@@ -169,17 +169,6 @@ def test_an_address_lost_to_a_peer_is_announced_as_new_when_it_is_commanded_agai
     ]
 
 
-def test_what_was_heard_early_takes_the_address_at_the_deadline(conductor):
-    conductor.receive(0.0, table(entry(V4)))
-    conductor.receive(0.0, SpeakerGone())
-    heard = Claim(address=ip_address(V4), link=ETH0, mac=PEER, announced=True)
-    conductor.receive(1.0, heard)
-    assert conductor.deadline == ABANDONED_S
-    (ended,) = conductor.expire(ABANDONED_S)
-    assert isinstance(ended, Tell)
-    assert isinstance(ended.report, Yielded)
-
-
 @pytest.mark.parametrize(
     ("before", "after", "announced"),
     [
