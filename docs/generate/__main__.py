@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from docs.generate import manifests, reference
+from docs.generate import compatibility, manifests, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, fail on drift")
     check = parser.parse_args().check
     drifted = []
-    for relative, content in {**manifests.generated(), **reference.generated()}.items():
+    pages = {**manifests.generated(), **reference.generated(), **compatibility.generated()}
+    for relative, content in pages.items():
         path = ROOT / relative
         if path.exists() and path.read_text(encoding="utf-8") == content:
             continue

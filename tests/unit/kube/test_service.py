@@ -163,3 +163,18 @@ def test_a_foreign_condition_is_kept_and_is_no_news() -> None:
     assert [item.type for item in with_message("a").conditions] == ["lbctl.io/Allocated"]
     assert "example.com/X" in with_message("a").written_conditions
     assert with_message("a") == with_message("b")
+
+
+@pytest.mark.parametrize("prefix", ["lbctl.io/", "metallb.io/", "metallb.universe.tf/"])
+def test_every_request_is_understood_in_all_three_spellings(prefix: str) -> None:
+    service = read(
+        {
+            f"{prefix}loadBalancerIPs": "192.0.2.1",
+            f"{prefix}address-pool": "p",
+            f"{prefix}allow-shared-ip": "k",
+        }
+    )
+    assert service.request.addresses == (ip_address("192.0.2.1"),)
+    assert (service.request.pool, service.sharing_key) == ("p", "k")
+    deprecated = prefix == "metallb.universe.tf/"
+    assert len(service.uses_deprecated_annotations) == (3 if deprecated else 0)
