@@ -90,10 +90,7 @@ def access_options(command: Command) -> Command:
 
 def view(options: Mapping[str, Any]) -> View:
     """Return the world as it is now; ends the command with one line if that is impossible."""
-    access = Access(**options)
-    table = groups(access.api_group)
-    if isinstance(table, Problem):
-        fail(str(table), EXIT_USAGE)
+    access, table = access_of(options)
     try:
         return asyncio.run(_view(access, table))
     except CredentialsError as error:
@@ -102,12 +99,31 @@ def view(options: Mapping[str, Any]) -> View:
         fail(problem_of(error, verb="list", path=error.path), EXIT_UNREACHABLE)
 
 
+def access_of(options: Mapping[str, Any]) -> tuple[Access, Groups]:
+    """Return what the options say; ends the command with one line if they are wrong."""
+    access = Access(**options)
+    table = groups(access.api_group)
+    if isinstance(table, Problem):
+        fail(str(table), EXIT_USAGE)
+    return access, table
+
+
+def session_of(access: Access) -> ApiSession:
+    """Return a session that is logged in.
+
+    Raises:
+        CredentialsError: there is no usable way to log in; one sentence.
+
+    """
+    return ApiSession(login(_kubeconfig(access), access.context))
+
+
 async def _view(access: Access, table: Groups) -> View:
-    async with ApiSession(login(_kubeconfig(access), access.context)) as session:
+    async with session_of(access) as session:
         wanted = inputs(table, access.lbctl_namespace)
         reported = table[SERVICE_L2_STATUS].collection(access.lbctl_namespace)
         paths = [*(item.path for item in wanted), reported]
-        lists = await asyncio.gather(*(_list(session, path) for path in paths))
+        lists = await asyncio.gather(*(list_all(session, path) for path in paths))
     snapshot = fold_projected(
         {
             item.source: readable(item.kind, items, item.project, warn)
@@ -128,7 +144,8 @@ async def _view(access: Access, table: Groups) -> View:
     )
 
 
-async def _list(session: ApiSession, path: str) -> list[Any]:
+async def list_all(session: ApiSession, path: str) -> list[Any]:
+    """Return every object of a collection, page by page."""
     items: list[Any] = []
     token = ""
     while True:
