@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lbctl.cli.fetch import View
 from lbctl.cli.main import called_by
 from tests.support.commanding import (
     ADVERTISEMENT,
@@ -129,6 +130,11 @@ def test_a_pool_that_nobody_tells_of_brings_the_object_to_apply(tmp_path: Path) 
     applied, end, _ = rest.partition("\nYAML\n")
     assert end, "it can be pasted as it stands"
     assert applied.splitlines()[-1] == "spec: {ipAddressPools: [first]}"
+
+
+def test_the_world_is_never_spelled_out() -> None:
+    """`asyncio.run` takes the repr of its result: seconds, in a cluster of 10,000 Services."""
+    assert View.__repr__ is object.__repr__
 
 
 # Colors.
