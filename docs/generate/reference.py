@@ -8,12 +8,31 @@ from pathlib import Path
 
 import click
 
+from docs.generate.shapes import shapes
 from lbctl.cli.main import root
 from lbctl.controller import settings
 from lbctl.run.flags import FlagParser, variable_of
 from lbctl.run.metrics import METRICS
 from speaker import fastpath
 from speaker import main as speaker
+
+ABOUT = """# The lbctl command
+
+Exit codes: 0 fine, 1 findings, 2 usage, 3 cannot reach.
+
+Where to begin: `lbctl get services` shows what has no address or is not announced; `lbctl explain NAME` says why, walks the checklist from the Service's type to the Pods behind it, and names the first step that fails with the command that confirms it. `lbctl explain address|pool|node NAME` tells the same from the other end; `lbctl explain node NAME --service SERVICE` answers "why not this node". `lbctl doctor` asks whether the installation is whole and what it stands on is right: a check that could not be made is `unknown`, which is never `ok`, and only `failed` makes the exit code 1.
+
+Tables are never wrapped. Colors appear on a terminal only; `NO_COLOR=1` turns them off.
+
+Completion: `eval "$(lbctl completion bash)"` in `~/.bashrc`, the same with `zsh` in `~/.zshrc`, and `lbctl completion fish > ~/.config/fish/completions/lbctl.fish`. The scripts call `lbctl` with `_LBCTL_COMPLETE` set.
+
+As a kubectl plug-in: the package also installs the program `kubectl-lb`, so `kubectl lb get services` is `lbctl get services`.
+""".splitlines()
+
+JSON = (
+    "`-o json` prints these values. Addresses, ranges and words are texts. Fields may be added; none "
+    "is renamed, removed or given another meaning without a line in the changelog."
+)
 
 
 def generated() -> Mapping[Path, str]:
@@ -68,16 +87,12 @@ def _default(value: object) -> str:
 
 
 def commands() -> str:
-    """Return the help of every verb of `lbctl`."""
-    lines = [
-        "# The lbctl command",
-        "",
-        "Exit codes: 0 fine, 1 findings, 2 usage, 3 cannot reach.",
-        "",
-    ]
+    """Return the help of every verb of `lbctl`, and the shapes of its JSON."""
+    lines = [*ABOUT, ""]
     for words, command in _verbs(root, ("lbctl",)):
         context = click.Context(command, info_name=" ".join(words), terminal_width=90)
         lines += [f"## {' '.join(words)}", "", "```", command.get_help(context), "```", ""]
+    lines += ["## JSON", "", JSON, "", *shapes()]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,48 +1,71 @@
-"""`lbctl explain SERVICE`: why a Service has its address or none, and who announces it."""
+"""`lbctl explain`: why a Service, an address, a pool or a node is as it is, and what to do.
+
+One word is the name of a Service, whatever the word; two words are a kind and a name. So a
+Service called `pool` is still explained by `lbctl explain pool`.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from lbctl.cli import explain_text
 from lbctl.cli.fetch import View, access_options, view
-from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, table, to_json
-from lbctl.model.names import ServiceKey
-from lbctl.model.reason import EXPLANATIONS, Reason
-from lbctl.plan.explain import (
-    AddressExplanation,
-    Sent,
-    ServiceExplanation,
-    advice,
-    explain_service,
-)
+from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, to_json
+from lbctl.kube.groups import OWN_VERSION
+from lbctl.model.address import parse_address
+from lbctl.model.names import NodeName, ServiceKey
+from lbctl.plan.address_uses import explain_address
+from lbctl.plan.checklist import Checklist, checklist
+from lbctl.plan.explain import Sent, ServiceExplanation, explain_service
+from lbctl.plan.explain_node import explain_node
+from lbctl.plan.explain_pool import explain_pool, pool_key
+
+
+def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the kinds as the first word; names would need the API server."""
+    if ctx.params.get("words"):
+        return []
+    return [CompletionItem(kind) for kind in KINDS if kind.startswith(incomplete)]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("service")
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="[service|address|pool|node] NAME",
+    shell_complete=_complete,
+)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Of the Service.")
 @click.option("-o", "output", default="text", type=click.Choice(["text", "json"]))
+@click.option("--service", default=None, help="With node: why not that node for this Service.")
 @access_options
-def explain(service: str, namespace: str, output: str, **access: Any) -> None:
-    """Say why SERVICE (NAME or NAMESPACE/NAME) has its address or none, and who announces it.
+def explain(
+    words: tuple[str, ...], namespace: str, output: str, service: str | None, **access: Any
+) -> None:
+    """Say why a Service, an address, a pool or a node is as it is.
 
-    Exit codes: 0 all is well, 1 there is something to repair, 2 wrong usage or no such Service,
+    A Service (NAME or NAMESPACE/NAME) is meant where no kind is given: why it has its address or
+    none, who announces it, and which step of the way fails first. Of an address: who has it, or
+    why nobody. Of a pool: whether it is in effect, who may use it, who tells of it. Of a node:
+    whether it may announce, and what it announces.
+
+    Exit codes: 0 all is well, 1 there is something to repair, 2 wrong usage or no such object,
     3 the API server cannot be reached.
     """
-    inside, _, name = service.rpartition("/")
-    key = ServiceKey(inside or namespace, name)
+    kind, name = _target(words)
+    if service is not None and kind != "node":
+        fail("--service goes with `explain node NAME`", EXIT_USAGE)
     found = view(access)
-    explanation = explained(found, key)
-    if explanation is None:
-        fail(f"there is no Service {key}; see `kubectl get services -A`", EXIT_USAGE)
-    if output == "json":
-        print(to_json({**plain(explanation), "fine": explanation.fine}))
-    else:
-        print("\n".join(text(explanation, access["lbctl_namespace"])))
-    sys.exit(EXIT_FINE if explanation.fine else EXIT_FINDINGS)
+    key = _service_key(service, namespace) if service is not None else None
+    lines, fine, data = KINDS[kind](found, name, namespace, key, access)
+    print(to_json({**data, "fine": fine}) if output == "json" else "\n".join(lines))
+    sys.exit(EXIT_FINE if fine else EXIT_FINDINGS)
 
 
 def explained(found: View, key: ServiceKey) -> ServiceExplanation | None:
@@ -50,57 +73,111 @@ def explained(found: View, key: ServiceKey) -> ServiceExplanation | None:
     service = found.snapshot.services.get(key)
     if service is None:
         return None
-    sent = tuple(
+    outcome = found.plan.outcomes[key]
+    return explain_service(service, outcome, found.announcement, sent_for(found, key))
+
+
+def sent_for(found: View, key: ServiceKey) -> tuple[Sent, ...]:
+    """Return what speakers say they have put on the wire for a Service."""
+    return tuple(
         Sent(node=status.node, interfaces=status.interfaces, addresses=status.addresses)
         for status in found.sent.get(key, ())
     )
-    return explain_service(service, found.plan.outcomes[key], found.announcement, sent)
 
 
-def text(explanation: ServiceExplanation, lbctl_namespace: str) -> Iterator[str]:
-    """Yield the lines that a person reads, most important first."""
-    policy = f", externalTrafficPolicy {explanation.policy}" if explanation.ours else ""
-    yield f"Service {explanation.service} ({explanation.type}{policy})"
-    yield f"  {explanation.reason}: {explanation.detail}"
-    if explanation.reason is not Reason.ALLOCATED:
-        yield from _advice(explanation.reason, explanation.service, lbctl_namespace)
-    if explanation.allocated and explanation.allocated != explanation.shown:
-        yield "  The status does not show this yet; the controller writes it."
-    if explanation.trace:
-        yield "  Pools tried:"
-        rows = [(one.pool, one.reason or "yes", one.detail) for one in explanation.trace]
-        yield _indented(table(("POOL", "ANSWER", "DETAIL"), rows))
-    for address in explanation.addresses:
-        yield from _address(address, explanation.service, lbctl_namespace)
+def sent_by_service(found: View) -> Mapping[ServiceKey, tuple[Sent, ...]]:
+    """Return what speakers say they have put on the wire, for every Service."""
+    return {key: sent_for(found, key) for key in found.sent}
 
 
-def _address(one: AddressExplanation, service: ServiceKey, lbctl_namespace: str) -> Iterator[str]:
-    yield f"Address {one.address}"
-    if one.owner:
-        yield f"  intent: node {one.owner} announces it on {', '.join(one.links)}"
-    elif one.refused is not None:
-        yield f"  nobody announces it: {one.refused.reason}: {one.refused.detail}"
-        yield from _advice(one.refused.reason, service, lbctl_namespace)
-    if one.sent is not None:
-        links = ", ".join(one.sent.interfaces) or "every interface"
-        yield f"  sent: node {one.sent.node} says that it announces on {links}"
-    else:
-        yield "  sent: no speaker says that it announces it"
-    if one.endpoints is not None:
-        yield f"  endpoints: {one.endpoints}"
-    if one.candidates:
-        rows = [
-            (c.node, "yes" if c.announces else "no", c.reason, c.detail) for c in one.candidates
-        ]
-        yield _indented(table(("NODE", "ANNOUNCES", "REASON", "DETAIL"), rows))
+Answer = tuple[Iterable[str], bool, dict[str, Any]]
+"""The lines for people, whether there is nothing to repair, and the value as JSON."""
 
 
-def _advice(reason: Reason, service: ServiceKey, lbctl_namespace: str) -> Iterator[str]:
-    cause, check, cure = advice(reason, service=service, lbctl_namespace=lbctl_namespace)
-    yield f"    {EXPLANATIONS[reason].title}. {cause}"
-    yield f"    check: {check}"
-    yield f"    cure:  {cure}"
+def _target(words: tuple[str, ...]) -> tuple[str, str]:
+    kind, name = ("service", words[0]) if len(words) == 1 else (words[0], words[1])
+    if len(words) > 2 or kind not in KINDS:
+        kinds = ", ".join(KINDS)
+        said = " ".join(words)
+        fail(f"say the NAME of a Service, or one of {kinds} and a NAME: not {said!r}", EXIT_USAGE)
+    return kind, name
 
 
-def _indented(block: str) -> str:
-    return "\n".join("    " + line for line in block.splitlines())
+def _service_key(name: str, namespace: str) -> ServiceKey:
+    inside, _, bare = name.rpartition("/")
+    return ServiceKey(inside or namespace, bare)
+
+
+def _service(
+    found: View, name: str, namespace: str, _: ServiceKey | None, access: Mapping[str, Any]
+) -> Answer:
+    key = _service_key(name, namespace)
+    explanation = explained(found, key)
+    if explanation is None:
+        fail(f"there is no Service {key}; see `kubectl get services -A`", EXIT_USAGE)
+    steps = _checklist(found, explanation, access["lbctl_namespace"])
+    lines = explain_text.service(explanation, steps, access["lbctl_namespace"])
+    fine = explanation.fine and steps.fails_first is None
+    return lines, fine, {**plain(explanation), "checklist": plain(steps.steps)}
+
+
+def _checklist(found: View, explanation: ServiceExplanation, lbctl_namespace: str) -> Checklist:
+    key = explanation.service
+    return checklist(
+        found.snapshot.services[key],
+        explanation,
+        found.announcement,
+        found.snapshot.slices.get(key, {}),
+        lbctl_namespace=lbctl_namespace,
+    )
+
+
+def _address(
+    found: View, name: str, _: str, __: ServiceKey | None, access: Mapping[str, Any]
+) -> Answer:
+    address = parse_address(name)
+    if address is None:
+        fail(f"{name!r} is not an address such as 192.0.2.130 or 2001:db8::1", EXIT_USAGE)
+    facts = explain_address(
+        address, found.snapshot, found.plan, found.announcement, sent_by_service(found)
+    )
+    return explain_text.address(facts, access["lbctl_namespace"]), facts.fine, plain(facts)
+
+
+def _pool(
+    found: View, name: str, _: str, __: ServiceKey | None, access: Mapping[str, Any]
+) -> Answer:
+    key = pool_key(name, found.snapshot)
+    if key is None:
+        fail(
+            f"there is no pool {name} in namespace {access['lbctl_namespace']}; see "
+            "`lbctl get pools`",
+            EXIT_USAGE,
+        )
+    api_version = f"{access['api_group']}/{OWN_VERSION}"
+    facts = explain_pool(
+        key, found.snapshot, found.plan, found.announcement, api_version=api_version
+    )
+    return explain_text.pool(facts), facts.fine, plain(facts)
+
+
+def _node(
+    found: View, name: str, _: str, asked: ServiceKey | None, access: Mapping[str, Any]
+) -> Answer:
+    if name not in found.snapshot.nodes:
+        fail(f"there is no node {name}; see `kubectl get nodes`", EXIT_USAGE)
+    explanation = explained(found, asked) if asked is not None else None
+    if asked is not None and explanation is None:
+        fail(f"there is no Service {asked}; see `kubectl get services -A`", EXIT_USAGE)
+    facts = explain_node(
+        NodeName(name), found.snapshot, found.announcement, sent_by_service(found), explanation
+    )
+    return explain_text.node(facts, access["lbctl_namespace"]), facts.fine, plain(facts)
+
+
+KINDS: Mapping[str, Callable[[View, str, str, ServiceKey | None, Mapping[str, Any]], Answer]] = {
+    "service": _service,
+    "address": _address,
+    "pool": _pool,
+    "node": _node,
+}

@@ -1,4 +1,4 @@
-"""`lbctl get services|pools|nodes`: the decisions in one line each."""
+"""`lbctl get services|addresses|pools|nodes`: the decisions in one line each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
-from lbctl.cli.explain import explained
+from lbctl.cli.explain import explained, sent_by_service
 from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import table, to_json
 from lbctl.model.names import PoolName
 from lbctl.model.reason import Reason
+from lbctl.plan.address_uses import AddressUse, address_uses
+from lbctl.plan.explain_node import speaker_word
 
 output_option = click.option("-o", "output", default="table", type=click.Choice(["table", "json"]))
 
@@ -24,6 +26,21 @@ class ServiceRow:
     addresses: tuple[str, ...]
     reason: str
     announced_by: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRow:
+    address: str
+    pool: str
+    services: tuple[str, ...]
+    """All that share it."""
+    owner: str
+    """The node that is to announce it; empty if none."""
+    sent: tuple[str, ...]
+    """The nodes whose speakers say that they announce it."""
+    reason: str
+    """`Announced`, or why nobody announces it."""
     detail: str
 
 
@@ -52,7 +69,7 @@ class NodeRow:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def get() -> None:
-    """Show Services, pools or nodes as lbctl sees them."""
+    """Show Services, addresses, pools or nodes as lbctl sees them."""
 
 
 @get.command()
@@ -75,6 +92,28 @@ def services(namespace: str | None, all_namespaces: bool, output: str, **access:
         for row in rows
     ]
     header = ("NAMESPACE", "NAME", "ADDRESSES", "REASON", "ANNOUNCED BY", "DETAIL")
+    _print(rows, header, lines, output)
+
+
+@get.command()
+@output_option
+@access_options
+def addresses(output: str, **access: Any) -> None:
+    """Show addresses in use: who shares them, who is to announce them, who says that it does."""
+    rows = address_rows(view(access))
+    lines = [
+        (
+            row.address,
+            row.pool or "-",
+            ",".join(row.services) or "-",
+            row.owner or "-",
+            ",".join(row.sent) or "-",
+            row.reason,
+            row.detail,
+        )
+        for row in rows
+    ]
+    header = ("ADDRESS", "POOL", "SERVICES", "OWNER", "SENT", "REASON", "DETAIL")
     _print(rows, header, lines, output)
 
 
@@ -142,6 +181,24 @@ def service_rows(found: View, namespace: str | None) -> list[ServiceRow]:
     return rows
 
 
+def address_rows(found: View) -> list[AddressRow]:
+    """Return a row for every address that is given or shown, in the order of addresses."""
+    uses = address_uses(found.plan, found.announcement, sent_by_service(found))
+    return [_address_row(use) for use in uses]
+
+
+def _address_row(use: AddressUse) -> AddressRow:
+    return AddressRow(
+        address=str(use.address),
+        pool=use.pool or "",
+        services=tuple(map(str, use.services)),
+        owner=use.owner or "",
+        sent=use.sent,
+        reason=use.refused.reason if use.refused else Reason.ANNOUNCED,
+        detail=use.refused.detail if use.refused else "",
+    )
+
+
 def pool_rows(found: View) -> list[PoolRow]:
     """Return a row for every pool object, by name."""
     rows = []
@@ -170,17 +227,11 @@ def node_rows(found: View) -> list[NodeRow]:
     owned = [plan.owner for plan in found.announcement.addresses.values()]
     for name, node in sorted(found.snapshot.nodes.items()):
         report = found.snapshot.speakers.get(name)
-        if report is None:
-            speaker = "none"
-        elif report.draining or node.drain_requested:
-            speaker = "draining"
-        else:
-            speaker = "up" if report.fastpath_connected else "no fast path"
         rows.append(
             NodeRow(
                 node=name,
                 ready=node.ready,
-                speaker=speaker,
+                speaker=speaker_word(node, report),
                 announces=owned.count(name),
                 links=tuple(
                     f"{link.name} ({'up' if link.up and link.carrier else 'down'})"

@@ -4,14 +4,23 @@ Verbs are modules that are imported when they are used, so `lbctl --help` does n
 Kubernetes client. A verb's module has the click command under the verb's name. To add one, add a
 row to VERBS.
 
+The same program is `kubectl lb` when it is called as `kubectl-lb` (a kubectl plug-in is a program
+of that name in the PATH); help and usage then show that name. Completion is click's, driven by
+the variable _LBCTL_COMPLETE; `lbctl completion SHELL` prints the script that sets it up.
+
 Exit codes (HOUSE 11): 0 fine, 1 findings, 2 usage, 3 cannot reach.
 """
 
 import importlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
+
+COMPLETE_VARIABLE = "_LBCTL_COMPLETE"
 
 
 class Verb(NamedTuple):
@@ -22,11 +31,14 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "get": Verb("lbctl.cli.get", "Services, pools or nodes as lbctl sees them."),
+    "get": Verb("lbctl.cli.get", "Services, addresses, pools or nodes as lbctl sees them."),
     "explain": Verb(
-        "lbctl.cli.explain", "Why a Service has its address or none, and who announces it."
+        "lbctl.cli.explain",
+        "Why a Service, an address, a pool or a node is as it is, and what to do.",
     ),
+    "doctor": Verb("lbctl.cli.doctor", "Check the installation and what it stands on."),
     "lab": Verb("lbctl.cli.lab", "A real Kubernetes cluster on this machine, in one command."),
+    "completion": Verb("lbctl.cli.completion", "Print the completion script of a shell."),
 }
 
 
@@ -45,6 +57,15 @@ class LazyVerbs(click.Group):
         command: click.Command = getattr(importlib.import_module(verb.module), cmd_name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the verbs without importing them; options come from click."""
+        verbs = [
+            CompletionItem(name, help=verb.help)
+            for name, verb in VERBS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
@@ -57,5 +78,14 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; the console script `lbctl`."""
-    root.main(args=None if arguments is None else list(arguments), prog_name="lbctl")
+    """Run the command line; the console scripts `lbctl` and `kubectl-lb`."""
+    root.main(
+        args=None if arguments is None else list(arguments),
+        prog_name=called_by(sys.argv[0]),
+        complete_var=COMPLETE_VARIABLE,
+    )
+
+
+def called_by(program: str) -> str:
+    """Return the name that people typed to start `program`."""
+    return "kubectl lb" if Path(program).stem in ("kubectl-lb", "kubectl_lb") else "lbctl"

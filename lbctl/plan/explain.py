@@ -16,7 +16,7 @@ from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
-from lbctl.plan.announcement import Announcement
+from lbctl.plan.announcement import AddressPlan, Announcement
 from lbctl.plan.eligibility import Eligible
 from lbctl.plan.endpoints import EndpointCount
 
@@ -132,7 +132,21 @@ def _address(
             endpoints=None,
             sent=reported,
         )
-    candidates = tuple(
+    return AddressExplanation(
+        address=address,
+        pool=plan.pool,
+        owner=plan.owner,
+        links=plan.links,
+        refused=plan.refused,
+        candidates=candidates_of(plan),
+        endpoints=plan.endpoints,
+        sent=reported,
+    )
+
+
+def candidates_of(plan: AddressPlan) -> tuple[Candidate, ...]:
+    """Return yes or no with its reason for every node."""
+    return tuple(
         Candidate(
             node=node,
             announces=node == plan.owner,
@@ -142,16 +156,6 @@ def _address(
             else verdict.detail,
         )
         for node, verdict in plan.candidates().items()
-    )
-    return AddressExplanation(
-        address=address,
-        pool=plan.pool,
-        owner=plan.owner,
-        links=plan.links,
-        refused=plan.refused,
-        candidates=candidates,
-        endpoints=plan.endpoints,
-        sent=reported,
     )
 
 

@@ -68,15 +68,24 @@ class Reaches:
 
     def matching(self, service: Service, pool: PoolName) -> tuple[L2Advertisement, ...]:
         """Return the advertisements that cover the pool and the Service."""
+        return tuple(
+            item
+            for item in self.covering(pool)
+            if not item.service_selectors or any_matches(item.service_selectors, service.labels)
+        )
+
+    def covering(self, pool: PoolName) -> tuple[L2Advertisement, ...]:
+        """Return the advertisements that cover the pool, whatever the Service.
+
+        Raises:
+            KeyError: there is no object of this name.
+
+        """
         if pool not in self._by_pool:
             self._by_pool[pool] = tuple(
                 item for item in self.advertisements if _covers(item, self.pools[pool])
             )
-        return tuple(
-            item
-            for item in self._by_pool[pool]
-            if not item.service_selectors or any_matches(item.service_selectors, service.labels)
-        )
+        return self._by_pool[pool]
 
 
 def survey(snapshot: Snapshot) -> Reaches:

@@ -11,103 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.support.commanding import (
+    ADVERTISEMENT,
+    CHECKOUT,
+    NAMESPACE,
+    World,
+    kubeconfig,
+    node,
+    pool,
+    run,
+    run_in,
+    service,
+)
 from tests.support.fake_api import FakeApi
 
-LBCTL = str(Path(sys.executable).parent / "lbctl")
-NAMESPACE = "lbctl-system"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def kubeconfig(path: Path, server: str, **user: Any) -> Path:
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "here",
-                "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-                "clusters": [{"name": "here", "cluster": {"server": server}}],
-                "users": [{"name": "me", "user": user}],
-            }
-        )
-    )
-    return path
-
-
-def run(arguments: tuple[str, ...], config: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [LBCTL, *arguments],
-        env={"KUBECONFIG": str(config), "PATH": "/usr/bin:/bin", "HOME": str(config.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+POOL = pool("first", "192.0.2.10-192.0.2.11")
 
 
 @pytest.fixture
 def lbctl(tmp_path: Path) -> Command:
     """Run a command against an API server that holds `world`."""
 
-    async def serve(arguments: tuple[str, ...], world: list[tuple[str, dict[str, Any]]]) -> Any:
-        async with FakeApi() as api:
-            for plural, body in world:
-                api.put(plural, body)
-            config = kubeconfig(tmp_path / "config", api.url)
-            return await asyncio.to_thread(run, arguments, config)
-
-    def command(*arguments: str, world: list[tuple[str, dict[str, Any]]] | None = None) -> Any:
-        return asyncio.run(serve(arguments, WORLD if world is None else world))
+    def command(*arguments: str, world: World | None = None) -> Any:
+        return run_in(WORLD if world is None else world, arguments, tmp_path)
 
     return command
 
 
-def service(name: str, **status: Any) -> tuple[str, dict[str, Any]]:
-    return (
-        "services",
-        {
-            "metadata": {
-                "name": name,
-                "namespace": "default",
-                "uid": name,
-                "creationTimestamp": "2026-01-01T00:00:00Z",
-            },
-            "spec": {
-                "type": "LoadBalancer",
-                "clusterIP": "198.19.0.9",
-                "clusterIPs": ["198.19.0.9"],
-                "ipFamilies": ["IPv4"],
-                "ports": [{"protocol": "TCP", "port": 80}],
-                "selector": {"app": "web"},
-            },
-            "status": {"loadBalancer": status},
-        },
-    )
-
-
-def node(name: str) -> tuple[str, dict[str, Any]]:
-    ready = {"type": "Ready", "status": "True"}
-    return ("nodes", {"metadata": {"name": name, "uid": name}, "status": {"conditions": [ready]}})
-
-
-POOL: tuple[str, dict[str, Any]] = (
-    "ipaddresspools",
-    {
-        "metadata": {
-            "name": "first",
-            "namespace": NAMESPACE,
-            "uid": "p",
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-        },
-        "spec": {"addresses": ["192.0.2.10-192.0.2.11"]},
-    },
-)
-ADVERTISEMENT: tuple[str, dict[str, Any]] = (
-    "l2advertisements",
-    {"metadata": {"name": "all", "namespace": NAMESPACE, "uid": "a"}, "spec": {}},
-)
 WORLD: list[tuple[str, dict[str, Any]]] = [
     POOL,
     ADVERTISEMENT,
@@ -126,6 +58,7 @@ def test_explain_says_who_could_announce_and_why_nobody_does(lbctl: Command) -> 
 
 def test_explain_as_json_is_the_same_value(lbctl: Command) -> None:
     found = json.loads(lbctl("explain", "default/web", "-o", "json").stdout)
+    assert found["service"] == {"namespace": "default", "name": "web"}
     assert found["reason"] == "Allocated"
     assert found["shown"] == ["192.0.2.10"]
     assert found["fine"] is False
@@ -219,6 +152,8 @@ def test_a_login_plug_in_is_run_by_the_official_client(tmp_path: Path) -> None:
 
 def test_help_is_quick_because_verbs_are_imported_when_used() -> None:
     code = "import sys; from lbctl.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
     for heavy in ("aiohttp", "kubernetes", "pyroute2", "kopf"):
         assert f"'{heavy}'" not in done.stdout

@@ -1,0 +1,294 @@
+"""Gather what `lbctl doctor` judges: every fact by itself, so that one refusal hides no other.
+
+Only reads. What RBAC refuses, what is not served and what cannot be parsed become `Unknown` with a
+sentence; only an API server that does not answer at all ends the gathering, by `ApiUnreachable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from lbctl.api.errors import ApiRefused, problem_of
+from lbctl.api.session import ApiSession
+from lbctl.cli.fetch import Access, list_all
+from lbctl.kube.fold import Source, fold, inputs
+from lbctl.kube.groups import Groups
+from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
+from lbctl.model.address import Address, Range, parse_address, parse_range
+from lbctl.model.names import NodeName, ServiceKey
+from lbctl.model.pool import Pool
+from lbctl.plan.doctor import (
+    SLACK_S,
+    Definition,
+    Facts,
+    KubeProxy,
+    Learned,
+    LeaseFacts,
+    NodeNetwork,
+    Unknown,
+    Workload,
+)
+from lbctl.plan.pools import judge_pools
+
+WATCHED_S: Final = 3.0
+"""A Lease that looks old is read again after this time; the holder renews it each 2 s."""
+
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
+_KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+
+Fact = TypeVar("Fact")
+
+
+async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
+    """Return the facts.
+
+    Raises:
+        ApiUnreachable: the API server does not answer.
+        ApiRefused: it does not know us (401).
+
+    """
+    version = await _version(session)
+    collections = {item.source: item.path for item in inputs(table, access.lbctl_namespace)}
+    paths = {
+        "crds": _CRDS,
+        "deployments": _apps(access.lbctl_namespace, "deployments"),
+        "daemonsets": _apps(access.lbctl_namespace, "daemonsets"),
+        "metallb": _apps("metallb-system", "deployments"),
+        "cidrs": _SERVICE_CIDRS,
+        **{source.value: collections[source] for source in _SOURCES},
+    }
+    answers = await asyncio.gather(*(_learn(_listed(session, path)) for path in paths.values()))
+    lists = dict(zip(paths, answers, strict=True))
+    return Facts(
+        version=version,
+        definitions=_each(lists["crds"], _definition),
+        wanted_definitions=tuple(
+            (f"{one.plural}.{one.group}", one.version) for one in table.resources.values()
+        ),
+        controllers=_each(lists["deployments"], _of("controller", _deployment)),
+        leases=await _leases(session, access.lbctl_namespace),
+        speakers=_each(lists["daemonsets"], _of("speaker", _daemon_set)),
+        reports=_reports(lists[Source.SPEAKERS.value]),
+        nodes=_each(lists[Source.NODES.value], _node),
+        kube_proxy=await _learn(_kube_proxy(session)),
+        pools=_pools(lists[Source.POOLS.value]),
+        service_ranges=_service_ranges(lists["cidrs"]),
+        cluster_ips=_cluster_ips(lists[Source.SERVICES.value]),
+        metallb_controllers=_each(lists["metallb"], _metallb),
+        lbctl_namespace=access.lbctl_namespace,
+        api_group=access.api_group,
+        load_balancer_class=access.load_balancer_class,
+    )
+
+
+_SOURCES = (Source.SPEAKERS, Source.NODES, Source.POOLS, Source.SERVICES)
+
+
+async def _version(session: ApiSession) -> Learned[str]:
+    try:
+        body = (await session.request("GET", "/version")).body
+    except ApiRefused as error:
+        if error.status == 401:
+            raise
+        return Unknown(why=f"it answers, but does not tell its version ({error.status})")
+    return text(body.get("gitVersion")) or "of a version that it does not tell"
+
+
+async def _learn(asked: Awaitable[Learned[Fact]]) -> Learned[Fact]:
+    try:
+        return await asked
+    except ApiRefused as error:
+        return Unknown(why=problem_of(error, verb="get", path=error.path))
+
+
+async def _listed(session: ApiSession, path: str) -> Learned[list[Any]]:
+    return await list_all(session, path)
+
+
+def _apps(namespace: str, plural: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/{plural}"
+
+
+def _each(
+    items: Learned[list[Any]], parse: Callable[[Mapping[str, Any]], Fact | None]
+) -> Learned[tuple[Fact, ...]]:
+    if isinstance(items, Unknown):
+        return items
+    parsed = (parse(item) for item in items if metadata_of(item) is not None)
+    return tuple(one for one in parsed if one is not None)
+
+
+def _definition(body: Mapping[str, Any]) -> Definition | None:
+    spec = mapping(body.get("spec"))
+    return Definition(
+        name=_name(body),
+        group=text(spec.get("group")),
+        versions=tuple(
+            text(one.get("name")) for one in objects(spec.get("versions")) if one.get("served")
+        ),
+        established=any(
+            one.get("type") == "Established" and one.get("status") == "True"
+            for one in objects(mapping(body.get("status")).get("conditions"))
+        ),
+    )
+
+
+def _of(
+    component: str, parse: Callable[[Mapping[str, Any]], Workload]
+) -> Callable[[Mapping[str, Any]], Workload | None]:
+    """Return a parser of our own workloads: by the labels that the chart gives them."""
+
+    def parsed(body: Mapping[str, Any]) -> Workload | None:
+        metadata = metadata_of(body)
+        found = metadata.labels if metadata else {}
+        return parse(body) if found.get("app.kubernetes.io/component") == component else None
+
+    return parsed
+
+
+def _deployment(body: Mapping[str, Any]) -> Workload:
+    wanted = mapping(body.get("spec")).get("replicas")
+    return Workload(
+        name=_name(body),
+        wanted=1 if wanted is None else number(wanted),
+        ready=number(mapping(body.get("status")).get("readyReplicas")),
+    )
+
+
+def _daemon_set(body: Mapping[str, Any]) -> Workload:
+    status = mapping(body.get("status"))
+    return Workload(
+        name=_name(body),
+        wanted=number(status.get("desiredNumberScheduled")),
+        ready=number(status.get("numberReady")),
+    )
+
+
+def _metallb(body: Mapping[str, Any]) -> Workload | None:
+    return _deployment(body) if "controller" in _name(body) else None
+
+
+async def _leases(session: ApiSession, namespace: str) -> Learned[tuple[LeaseFacts, ...]]:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    first = await _learn(_listed(session, path))
+    found = _each(first, lambda body: _lease(body, {}))
+    if isinstance(found, Unknown) or not any(_old(one) for one in found):
+        return found
+    before = {_name(body): _renewed(body) for body in first} if isinstance(first, list) else {}
+    await asyncio.sleep(WATCHED_S)
+    return _each(await _learn(_listed(session, path)), lambda body: _lease(body, before))
+
+
+def _old(lease: LeaseFacts) -> bool:
+    return bool(lease.holder) and lease.age_s > lease.duration_s + SLACK_S
+
+
+def _lease(body: Mapping[str, Any], before: Mapping[str, str]) -> LeaseFacts | None:
+    name = _name(body)
+    if not name.endswith("-controller"):
+        return None
+    spec = mapping(body.get("spec"))
+    renewed = _renewed(body)
+    return LeaseFacts(
+        name=name,
+        holder=text(spec.get("holderIdentity")),
+        age_s=_age_s(renewed),
+        duration_s=float(number(spec.get("leaseDurationSeconds")) or 15),
+        seen_moving=name in before and before[name] != renewed,
+    )
+
+
+def _renewed(body: Mapping[str, Any]) -> str:
+    return text(mapping(body.get("spec")).get("renewTime"))
+
+
+def _age_s(stamp: str) -> float:
+    """Return how long ago a timestamp was; one that cannot be read is very old."""
+    try:
+        return (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(stamp)).total_seconds()
+    except (ValueError, TypeError):
+        return float("inf")
+
+
+def _reports(items: Learned[list[Any]]) -> Learned[Mapping[NodeName, tuple[Range, ...]]]:
+    if isinstance(items, Unknown):
+        return items
+    speakers = fold({Source.SPEAKERS: items}).speakers
+    return {
+        name: tuple(
+            Range(first=one.network[0], last=one.network[-1])
+            for link in report.links
+            for one in link.subnets
+            if not one.ip.is_link_local
+        )
+        for name, report in speakers.items()
+    }
+
+
+def _node(body: Mapping[str, Any]) -> NodeNetwork | None:
+    addresses = (
+        parse_address(text(one.get("address")))
+        for one in objects(mapping(body.get("status")).get("addresses"))
+        if one.get("type") in ("InternalIP", "ExternalIP")
+    )
+    return NodeNetwork(
+        node=NodeName(_name(body)),
+        addresses=tuple(one for one in addresses if one is not None),
+        pod_ranges=_ranges(texts(mapping(body.get("spec")).get("podCIDRs"))),
+    )
+
+
+def _pools(items: Learned[list[Any]]) -> Learned[tuple[Pool, ...]]:
+    if isinstance(items, Unknown):
+        return items
+    return judge_pools(fold({Source.POOLS: items})).ranked
+
+
+def _service_ranges(items: Learned[list[Any]]) -> Learned[tuple[Range, ...]]:
+    if isinstance(items, Unknown):
+        return items
+    cidrs = [one for item in items for one in texts(mapping(item.get("spec")).get("cidrs"))]
+    return _ranges(cidrs) or Unknown(why="there is no ServiceCIDR object with a range")
+
+
+def _ranges(cidrs: list[str]) -> tuple[Range, ...]:
+    parsed = (parse_range(one, "spec") for one in cidrs)
+    return tuple(one for one in parsed if isinstance(one, Range))
+
+
+def _cluster_ips(
+    items: Learned[list[Any]],
+) -> Learned[Mapping[ServiceKey, tuple[Address, ...]]]:
+    if isinstance(items, Unknown):
+        return items
+    services = fold({Source.SERVICES: items}).services
+    return {key: service.cluster_ips for key, service in sorted(services.items())}
+
+
+async def _kube_proxy(session: ApiSession) -> Learned[KubeProxy]:
+    try:
+        body = (await session.request("GET", _KUBE_PROXY)).body
+    except ApiRefused as error:
+        if error.status != 404:
+            raise
+        return Unknown(
+            why="there is no ConfigMap kube-system/kube-proxy: its mode is the node's own affair"
+        )
+    try:
+        parsed = mapping(yaml.safe_load(text(mapping(body.get("data")).get("config.conf"))))
+    except yaml.YAMLError:
+        parsed = {}
+    if not parsed:
+        return Unknown(why="ConfigMap kube-system/kube-proxy has no config.conf that can be read")
+    strict = flag(mapping(parsed.get("ipvs")).get("strictARP"))
+    return KubeProxy(mode=text(parsed.get("mode")), strict_arp=bool(strict))
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return text(mapping(body.get("metadata")).get("name"))

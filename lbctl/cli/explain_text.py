@@ -1,0 +1,200 @@
+"""Lay the explanations out for people: most important first, then the evidence.
+
+Only words and order are chosen here; every value comes from `lbctl.plan`, and `-o json` shows the
+same values without this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lbctl.cli.render import indented, paint, table, title
+from lbctl.model.names import ServiceKey
+from lbctl.model.reason import EXPLANATIONS, Reason
+from lbctl.plan.address_uses import AddressFacts
+from lbctl.plan.checklist import Checklist, cure_of
+from lbctl.plan.explain import AddressExplanation, Candidate, ServiceExplanation, advice
+from lbctl.plan.explain_node import NodeFacts
+from lbctl.plan.explain_pool import PoolFacts
+
+
+def service(
+    explanation: ServiceExplanation, steps: Checklist, lbctl_namespace: str
+) -> Iterator[str]:
+    """Yield the lines on a Service."""
+    policy = f", externalTrafficPolicy {explanation.policy}" if explanation.ours else ""
+    yield title(f"Service {explanation.service} ({explanation.type}{policy})")
+    yield f"  {paint(explanation.reason)}: {explanation.detail}"
+    if explanation.reason is not Reason.ALLOCATED:
+        yield from _advice(explanation.reason, explanation.service, lbctl_namespace)
+    if explanation.allocated and explanation.allocated != explanation.shown:
+        yield "  The status does not show this yet; the controller writes it."
+    if explanation.trace:
+        yield "  Pools tried:"
+        rows = [(one.pool, one.reason or "yes", one.detail) for one in explanation.trace]
+        yield indented(table(("POOL", "ANSWER", "DETAIL"), rows))
+    for one in explanation.addresses:
+        yield from _service_address(one, explanation.service, lbctl_namespace)
+    yield from _steps(steps)
+
+
+def _steps(steps: Checklist) -> Iterator[str]:
+    yield title("Checklist")
+    rows = [(step.name, step.answer, step.detail) for step in steps.steps]
+    yield indented(table(("STEP", "ANSWER", "DETAIL"), rows))
+    first = steps.fails_first
+    if first is None:
+        return
+    yield f"  fails first: {first.name}: {first.detail}"
+    yield f"    confirm: {first.confirm}"
+    cure = cure_of(first)
+    if cure:
+        yield f"    cure:    {cure}"
+
+
+def _service_address(
+    one: AddressExplanation, key: ServiceKey, lbctl_namespace: str
+) -> Iterator[str]:
+    yield title(f"Address {one.address}")
+    if one.owner:
+        yield f"  intent: node {one.owner} announces it on {', '.join(one.links)}"
+    elif one.refused is not None:
+        yield f"  nobody announces it: {paint(one.refused.reason)}: {one.refused.detail}"
+        yield from _advice(one.refused.reason, key, lbctl_namespace)
+    if one.sent is not None:
+        links = ", ".join(one.sent.interfaces) or "every interface"
+        yield f"  sent: node {one.sent.node} says that it announces on {links}"
+    else:
+        yield "  sent: no speaker says that it announces it"
+    if one.endpoints is not None:
+        yield f"  endpoints: {one.endpoints}"
+    if one.candidates:
+        yield _candidates(one.candidates)
+
+
+def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
+    """Yield the lines on an address."""
+    yield title(f"Address {facts.address}")
+    yield f"  {facts.verdict}"
+    use = facts.use
+    if use is not None:
+        yield f"  pool: {use.pool or 'none'}"
+        if use.owner is not None:
+            yield f"  intent: node {use.owner} announces it on {', '.join(use.links)}"
+        if use.refused is not None and use.services:
+            yield from _advice(use.refused.reason, use.services[0], lbctl_namespace)
+        yield f"  sent: {', '.join(use.sent) or 'no speaker'} says so"
+    if facts.pools:
+        yield "  Pools that hold it:"
+        rows = [
+            (one.pool, "yes" if one.gives else "no", one.reason, one.detail) for one in facts.pools
+        ]
+        yield indented(table(("POOL", "GIVES IT", "REASON", "DETAIL"), rows))
+    if facts.asking:
+        yield "  Services that ask for it and do not have it:"
+        asking = [(str(one.service), one.reason, one.detail) for one in facts.asking]
+        yield indented(table(("SERVICE", "REASON", "DETAIL"), asking))
+    if facts.elsewhere:
+        yield f"  shown, though not given by lbctl: {', '.join(map(str, facts.elsewhere))}"
+    if facts.candidates:
+        yield "  Nodes:"
+        yield _candidates(facts.candidates)
+
+
+def pool(facts: PoolFacts) -> Iterator[str]:
+    """Yield the lines on a pool."""
+    yield title(f"Pool {facts.pool}")
+    yield f"  {paint(facts.reason)}: {facts.detail}"
+    if not facts.accepted:
+        yield f"    cure:  {EXPLANATIONS[facts.reason].cure}"
+    yield f"  ranges: {', '.join(facts.ranges) or 'none that can be read'}"
+    for count in facts.families:
+        yield f"  {count.family}: {count.assigned} assigned, {count.available} available"
+    yield f"  for: {facts.users}"
+    if facts.advertisements:
+        yield "  L2Advertisements that cover it:"
+        for one in facts.advertisements:
+            yield f"    {one.name}{f' (only {one.narrows})' if one.narrows else ''}"
+    else:
+        reason = Reason.NO_ADVERTISEMENT
+        yield f"  {paint(reason)}: {EXPLANATIONS[reason].title}"
+        if facts.rejected_advertisements:
+            names = ", ".join(facts.rejected_advertisements)
+            yield f"    not in effect, and perhaps meant for it: {names}"
+        yield "    cure:  kubectl apply -f - <<YAML"
+        yield from facts.cure
+        yield "YAML"
+    if facts.services:
+        yield "  Services in it:"
+        rows = [(str(one.service), ", ".join(map(str, one.addresses))) for one in facts.services]
+        yield indented(table(("SERVICE", "ADDRESSES"), rows))
+    else:
+        yield "  no Service has an address of it"
+
+
+def node(facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
+    """Yield the lines on a node."""
+    yield title(f"Node {facts.node}")
+    if facts.reason is None:
+        yield f"  {paint('yes')}: {facts.detail}"
+    else:
+        yield f"  {paint(facts.reason)}: {facts.detail}"
+        yield from _node_advice(facts.reason, facts, lbctl_namespace)
+    if facts.ready_believed != facts.ready:
+        yield "  No node at all is Ready, so that is taken for news of the API server, not of nodes."
+    yield f"  speaker: {facts.speaker}"
+    if facts.links:
+        yield "  Links:"
+        rows = [(one.link, one.family, one.reason or "yes", one.detail) for one in facts.links]
+        yield indented(table(("LINK", "FAMILY", "ANSWER", "DETAIL"), rows))
+    yield f"  selected by: {', '.join(facts.advertisements) or 'no L2Advertisement'}"
+    if facts.left_out_by:
+        yield f"  left out by the nodeSelectors of: {', '.join(facts.left_out_by)}"
+    if facts.announces:
+        yield "  Announces:"
+        addresses = [
+            (str(one.address), "yes" if one.sent else "no", ", ".join(map(str, one.services)))
+            for one in facts.announces
+        ]
+        yield indented(table(("ADDRESS", "SENT", "SERVICES"), addresses))
+    else:
+        yield "  announces nothing"
+    if facts.service is not None:
+        yield from _for_service(facts, facts.service, lbctl_namespace)
+
+
+def _for_service(facts: NodeFacts, key: ServiceKey, lbctl_namespace: str) -> Iterator[str]:
+    yield title(f"For Service {key}")
+    if facts.for_service_detail:
+        yield f"  no node announces anything for it: {facts.for_service_detail}"
+    for one in facts.for_service:
+        answer = "announces" if one.announces else "does not announce"
+        yield f"  {answer} {one.address}: {paint(one.reason)}: {one.detail}"
+        if not one.announces and one.reason != facts.reason:
+            yield from _advice(one.reason, key, lbctl_namespace)
+
+
+def _candidates(candidates: tuple[Candidate, ...]) -> str:
+    rows = [(c.node, "yes" if c.announces else "no", c.reason, c.detail) for c in candidates]
+    return indented(table(("NODE", "ANNOUNCES", "REASON", "DETAIL"), rows))
+
+
+def _advice(reason: Reason, key: ServiceKey, lbctl_namespace: str) -> Iterator[str]:
+    cause, check, cure = advice(reason, service=key, lbctl_namespace=lbctl_namespace)
+    yield f"    {EXPLANATIONS[reason].title}. {cause}"
+    yield f"    check: {check}"
+    yield f"    cure:  {cure}"
+
+
+def _node_advice(reason: Reason, facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
+    words = EXPLANATIONS[reason]
+    check = words.check.format(
+        node=facts.node,
+        lbctl_namespace=lbctl_namespace,
+        namespace="NAMESPACE",
+        name="SERVICE",
+        pool="POOL",
+    )
+    yield f"    {words.title}. {words.cause}"
+    yield f"    check: {check}"
+    yield f"    cure:  {words.cure}"
