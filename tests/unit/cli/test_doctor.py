@@ -77,18 +77,25 @@ def kube_proxy(configuration: str) -> tuple[str, dict[str, Any]]:
 CRDS = [
     definition(f"{one.plural}.{one.group}", one.group) for one in own_groups().resources.values()
 ]
-WELL: World = [
-    *CRDS,
-    workload("deployments", "lbctl-controller", readyReplicas=1),
-    workload("daemonsets", "lbctl-speaker", desiredNumberScheduled=1, numberReady=1),
-    lease(1.0),
-    node("node1", "192.0.2.1", pods=("198.18.0.0/24",)),
-    speaker("node1"),
-    kube_proxy("mode: nftables\n"),
-    pool("first", "192.0.2.128-192.0.2.250"),
-    ("servicecidrs", {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["198.19.0.0/16"]}}),
-    service("web"),
-]
+
+
+def well() -> World:
+    """Return a whole installation, its Lease renewed just now."""
+    return [
+        *CRDS,
+        workload("deployments", "lbctl-controller", readyReplicas=1),
+        workload("daemonsets", "lbctl-speaker", desiredNumberScheduled=1, numberReady=1),
+        lease(1.0),
+        node("node1", "192.0.2.1", pods=("198.18.0.0/24",)),
+        speaker("node1"),
+        kube_proxy("mode: nftables\n"),
+        pool("first", "192.0.2.128-192.0.2.250"),
+        (
+            "servicecidrs",
+            {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["198.19.0.0/16"]}},
+        ),
+        service("web"),
+    ]
 
 
 def levels(stdout: str) -> dict[str, str]:
@@ -96,7 +103,7 @@ def levels(stdout: str) -> dict[str, str]:
 
 
 def test_a_whole_installation_passes_every_check_that_can_be_made(tmp_path: Path) -> None:
-    done = run_in(WELL, ("doctor", "-o", "json"), tmp_path)
+    done = run_in(well(), ("doctor", "-o", "json"), tmp_path)
     found = levels(done.stdout)
     assert found.pop("API server") == "unknown", "this API server does not tell its version"
     assert set(found.values()) == {"ok"}, done.stdout
@@ -127,14 +134,14 @@ def test_findings_are_a_table_with_the_cures_below_and_exit_code_1(tmp_path: Pat
 
 
 def test_a_lease_that_nobody_renews_is_watched_before_it_is_called_stale(tmp_path: Path) -> None:
-    world = [entry for entry in WELL if entry[0] != "leases"]
+    world = [entry for entry in well() if entry[0] != "leases"]
     done = run_in([*world, lease(90.0)], ("doctor", "-o", "json"), tmp_path)
     assert levels(done.stdout)["controller's Lease"] == "failed"
     assert done.returncode == 1
 
 
 def test_a_proxy_without_a_config_map_is_unknown_and_no_fault(tmp_path: Path) -> None:
-    world = [entry for entry in WELL if entry[0] not in ("configmaps", "servicecidrs")]
+    world = [entry for entry in well() if entry[0] not in ("configmaps", "servicecidrs")]
     done = run_in(world, ("doctor", "-o", "json"), tmp_path)
     found = levels(done.stdout)
     assert (found["kube-proxy"], found["pools and Service CIDRs"]) == ("unknown", "unknown")
@@ -142,7 +149,7 @@ def test_a_proxy_without_a_config_map_is_unknown_and_no_fault(tmp_path: Path) ->
 
 
 def test_a_proxy_configuration_that_is_no_yaml_is_unknown(tmp_path: Path) -> None:
-    world = [entry for entry in WELL if entry[0] != "configmaps"]
+    world = [entry for entry in well() if entry[0] != "configmaps"]
     done = run_in([*world, kube_proxy("{mode: [")], ("doctor", "-o", "json"), tmp_path)
     assert levels(done.stdout)["kube-proxy"] == "unknown"
 
