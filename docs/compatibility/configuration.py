@@ -161,10 +161,11 @@ ADVERTISEMENT = Section(
             "where there is none the oldest Service decides",
             "corners::test_sharers_under_different_advertisements_have_one_owner_that_both_allow",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.better(
             "names of pools that do not exist",
-            "ignored in silence as there; `explain` shows NoAdvertisement on the Service, the "
-            "advertisement itself says nothing",
+            "ignored in silence there; here the advertisement is in effect, and its condition and an "
+            "Event name them",
+            "accepted::test_an_advertisement_of_a_missing_pool_is_accepted_and_names_it_once",
         ),
     ),
 )
@@ -354,7 +355,8 @@ WEBHOOKS = Section(
         WEBHOOK.later(
             "malformed objects in group metallb.io",
             "MetalLB's schema is laxer than ours and our webhook judges overlaps only: they are "
-            "stored, and reported in ConfigurationState alone, without an Event",
+            "stored, and reported in ConfigurationState and by an Event",
+            "accepted::test_in_metallbs_group_a_refusal_is_told_by_an_event_once",
         ),
         WEBHOOK.later(
             "objects in another namespace",

@@ -22,12 +22,11 @@ _EVENTS = ("written", "repeated", "limited", "lost")
 def reflector_samples(inputs: Inputs) -> Iterator[Sample]:
     """Yield what the reflectors know about themselves."""
     now = time.monotonic()
-    ages = [
-        age for one in inputs.reflectors.values() if (age := one.contact_age_s(now)) is not None
-    ]
+    reflectors = {**inputs.reflectors, **inputs.witnesses}
+    ages = [age for one in reflectors.values() if (age := one.contact_age_s(now)) is not None]
     if ages:
         yield Sample(name="lbctl_api_contact_age_seconds", value=min(ages))
-    for kind, reflector in inputs.reflectors.items():
+    for kind, reflector in reflectors.items():
         yield from _of_kind(kind, reflector)
 
 
@@ -77,7 +76,7 @@ def webhook_samples(operator: Operator) -> Iterator[Sample]:
     yield Sample(name="lbctl_webhook_restarts_total", value=operator.restarts)
 
 
-_PARTS = ("inputs", "lease", "reconciler", "webhook")
+_PARTS = ("inputs", "announcing", "lease", "reconciler", "webhook")
 
 _STATES = (
     ("IPv4", "assigned"),

@@ -19,8 +19,9 @@ from lbctl.model.pool import Pool, is_buggy
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.allocation import Plan
+from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import Announcement
-from lbctl.plan.explain import Candidate, Sent, candidates_of
+from lbctl.plan.explain import Candidate, candidates_of
 from lbctl.plan.slots import slot_of
 
 
@@ -149,10 +150,7 @@ def _use(
         links=known.links if known else (),
         sent=tuple(
             dict.fromkeys(
-                one.node
-                for key in services
-                for one in sent.get(key, ())
-                if address in one.addresses
+                one.node for key in services for one in sent.get(key, ()) if one.tells_of(address)
             )
         ),
         refused=refused,

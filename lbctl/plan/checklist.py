@@ -202,17 +202,11 @@ def _advertisement(
         return _nothing_shown(name, commands.pools)
     names: dict[str, None] = {}
     for plan in plans:
+        uncovered = announcement.reaches.uncovered(service, plan.pool)
+        if uncovered is not None:
+            detail = f"{uncovered.reason}: {uncovered.detail}"
+            return _step(name, Answer.FAILED, detail, commands.pool.format(plan.pool))
         matching = announcement.reaches.matching(service, plan.pool)
-        confirm = commands.pool.format(plan.pool)
-        if not matching:
-            covering = ", ".join(one.name for one in announcement.reaches.covering(plan.pool))
-            detail = (
-                f"NoAdvertisement: {covering} cover pool {plan.pool}, but their serviceSelectors "
-                "do not select this Service"
-                if covering
-                else f"NoAdvertisement: no L2Advertisement covers pool {plan.pool}"
-            )
-            return _step(name, Answer.FAILED, detail, confirm)
         names |= dict.fromkeys(one.name for one in matching)
     return _step(name, Answer.OK, ", ".join(names), commands.pool.format(plans[0].pool))
 
@@ -321,9 +315,11 @@ def _announced(
             said.append(text if plan.refused is None else f"{text} ({plan.refused.reason})")
             continue
         text = f"{one.address} by {plan.owner}"
-        if one.sent is None or one.sent.node != plan.owner:
-            who = "no speaker" if one.sent is None else f"node {one.sent.node}"
-            text += f", but {who} says so"
+        if one.sent is None and one.refused is not None:
+            detail = f"{one.refused.reason}: {one.address}: {one.refused.detail}"
+            return _step(name, Answer.FAILED, detail, commands.sent)
+        if one.sent is not None and one.sent.node != plan.owner:
+            text += f", but node {one.sent.node} says so"
             answer = Answer.NOTE if answer is Answer.OK else answer
         said.append(text)
     return _step(name, answer, "; ".join(said), commands.sent)

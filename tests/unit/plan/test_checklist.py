@@ -7,9 +7,10 @@ import pytest
 from lbctl.model.names import NodeName
 from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.allocation import EMPTY, plan
+from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import plan_announcements
 from lbctl.plan.checklist import Answer, Checklist, checklist, cure_of
-from lbctl.plan.explain import Sent, explain_service
+from lbctl.plan.explain import explain_service
 from tests.support.builders import (
     NAMESPACE,
     addresses,
@@ -55,12 +56,18 @@ def walk(snapshot: Snapshot, sent: tuple[Sent, ...] = ()) -> Checklist:
     )
 
 
+SENT = tuple(
+    Sent(node=NodeName(name), interfaces=(), addresses=addresses("192.0.2.10"))
+    for name in ("node1", "node2")
+)
+
+
 def answers(found: Checklist) -> dict[str, Answer]:
     return {step.name: step.answer for step in found.steps}
 
 
 def test_a_service_that_works_fails_no_step():
-    found = walk(world())
+    found = walk(world(), SENT)
     assert found.fails_first is None
     assert Answer.NOT_REACHED not in answers(found).values()
 
@@ -111,7 +118,7 @@ FIRST_FAILURES = {
             ]
         },
         "advertisement",
-        "NoAdvertisement: some cover pool pool",
+        "NoAdvertisement: the serviceSelectors of some, which cover pool pool",
     ),
     "no speaker": ({"speakers": []}, "eligible nodes", "NoSpeaker"),
     "links down": (
@@ -179,14 +186,19 @@ def test_a_service_of_a_foreign_class_stops_at_its_class():
     ]
 
 
-def test_an_announcement_that_the_owner_has_not_confirmed_is_noted():
-    [silent] = [step for step in walk(world()).steps if step.name == "announced"]
-    assert silent.answer is Answer.NOTE
-    assert "no speaker says so" in silent.detail
-    owner = silent.detail.split()[2].rstrip(",")
-    sent = Sent(node=NodeName(owner), interfaces=(), addresses=addresses("192.0.2.10"))
-    [said] = [step for step in walk(world(), (sent,)).steps if step.name == "announced"]
-    assert said.answer is Answer.OK
+def test_an_announcement_that_nobody_reports_fails_and_one_by_another_node_is_noted():
+    silent = walk(world()).fails_first
+    assert silent is not None
+    assert silent.name == "announced"
+    assert silent.detail.startswith("NotReported: 192.0.2.10: node ")
+    assert "logs of the speaker pod" in cure_of(silent)
+    said = {
+        step.answer
+        for sent in SENT
+        for step in walk(world(), (sent,)).steps
+        if step.name == "announced"
+    }
+    assert said == {Answer.OK, Answer.NOTE}
 
 
 @pytest.mark.parametrize(("policy", "word"), [("Local", "kept"), ("Cluster", "replaced")])
