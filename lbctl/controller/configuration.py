@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lbctl.api.backoff import Backoff
@@ -34,22 +34,18 @@ from lbctl.kube.fold import Source
 from lbctl.kube.groups import CONFIGURATION_STATE, IP_ADDRESS_POOL, L2_ADVERTISEMENT
 from lbctl.kube.patches import Patch, accepted_patch, pool_patch
 from lbctl.kube.status_objects import controller_state
-from lbctl.model.advertisement import L2Advertisement
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey, PoolName
 from lbctl.model.outcome import Problem
 from lbctl.model.reason import Reason
+from lbctl.plan.advertisements import judge_advertisement
 from lbctl.plan.allocation import Plan
-from lbctl.plan.pools import join_problems
 
 logger = logging.getLogger(__name__)
 
 AFTER_FAILURE_S = 2.0
 BETWEEN_S = 0.5
 """Pause after the ConfigurationState was written."""
-
-_NAMED = 10
-"""Missing pools that one message names."""
 
 _SOURCES = {IP_ADDRESS_POOL: Source.POOLS, L2_ADVERTISEMENT: Source.ADVERTISEMENTS}
 
@@ -84,7 +80,6 @@ class ConfigurationDesk:
         snapshot = self._inputs.snapshot()
         now = rfc3339(self._wall())
         verdicts = dict(plan.verdicts)
-        names = frozenset(key.name for key in snapshot.pools)
         for key, pool in snapshot.pools.items():
             verdict = verdicts.get(key)
             if verdict is None:
@@ -92,6 +87,7 @@ class ConfigurationDesk:
             counters = plan.counters.get(PoolName(key.name)) if verdict.accepted else None
             own = self._inputs.groups[IP_ADDRESS_POOL].own_schema
             self._submit(pool, verdict, pool_patch(pool, verdict, counters, now, own_schema=own))
+        names = {key.name for key in snapshot.pools}
         for key, advertisement in snapshot.advertisements.items():
             verdict = verdicts[key] = judge_advertisement(advertisement, names)
             own = self._inputs.groups[L2_ADVERTISEMENT].own_schema
@@ -148,31 +144,6 @@ class ConfigurationDesk:
             verdict.reason.value,
             verdict.message,
         )
-
-
-def judge_advertisement(
-    advertisement: Configured[L2Advertisement], pools: Container[str]
-) -> Verdict:
-    """Return whether an advertisement is in effect: it stands or falls by itself.
-
-    A pool that does not exist (`pools` are the names of all) makes it no worse, since it may come
-    later; it is named, because it is a slip more often.
-    """
-    if advertisement.spec is None:
-        return Verdict(
-            accepted=False,
-            reason=Reason.INVALID,
-            message=join_problems(advertisement.problems),
-        )
-    missing = [name for name in sorted(advertisement.spec.pools) if name not in pools]
-    if missing:
-        names = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
-        return Verdict(
-            accepted=True,
-            reason=Reason.MISSING_POOL,
-            message=f"the advertisement is in effect, but there is no IPAddressPool {names}",
-        )
-    return Verdict(accepted=True, reason=Reason.ACCEPTED, message="the advertisement is in effect")
 
 
 def _line(key: ObjectKey, verdict: Verdict) -> str:
