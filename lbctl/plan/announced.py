@@ -20,7 +20,7 @@ from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
-from lbctl.plan.announcement import Announcement
+from lbctl.plan.announcement import AddressPlan, Announcement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +140,12 @@ def why_not(announcement: Announcement, service: Service, address: Address) -> R
     plan = announcement.addresses.get(address)
     if plan is None:
         return Refused(reason=Reason.NOT_ALLOCATED, detail=f"{address} is not ours to announce")
-    if plan.refused is not None:
-        return plan.refused
-    return Refused(
+    return unreported(plan)
+
+
+def unreported(plan: AddressPlan) -> Refused:
+    """Return why no speaker reports a planned address: nobody may, or the owner has not yet."""
+    return plan.refused or Refused(
         reason=Reason.NOT_REPORTED,
         detail=f"node {plan.owner} is to announce it on {', '.join(plan.links)}, but its speaker "
         "has not reported that it does",

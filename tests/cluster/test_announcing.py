@@ -99,10 +99,8 @@ def test_status_events_and_explain_name_the_announcing_node(lan: Cluster) -> Non
     assert status["serviceName"] == "web"
     assert status["addresses"] == [address]
     assert status["interfaces"] == [{"name": "eth0"}]
-    eventually(
-        "an Event says so",
-        lambda: [text for reason, text in lan.events("web") if reason == "nodeAssigned"],
-    )
+    said = f'announcing from node "{node}" with protocol "layer2": {address} on eth0'
+    eventually("an Event says so", lambda: ("nodeAssigned", said) in lan.events("web"))
     text = lan.lbctl("explain", "web")
     assert f"node {node} announces it on eth0" in text
     assert text.count("NotElected") == 2
