@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ from lbctl.plan.reach import Reaches, renewed, survey
 
 logger = logging.getLogger(__name__)
 
-JUDGED: Final = 64
+JUDGED: Final = 32
 """Services judged in one turn, and at most so many statuses wanted by it."""
 COMPARED: Final = 512
 """Services compared with what they show in one turn."""
@@ -75,7 +75,7 @@ class Announcing:
         *,
         look: Callable[[ServiceKey], None],
         busy: Callable[[], bool],
-        holders: Callable[[Address], Iterable[ServiceKey]],
+        holders: Callable[[Address], Collection[ServiceKey]],
         pace: AnnouncingPace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -176,7 +176,7 @@ class Announcing:
         for key in _first(self._queue, COMPARED):
             del self._queue[key]
             service = snapshot.services.get(key)
-            if service is None or not self._shows(service):
+            if service is not None and not self._shows(service):
                 self._look(key)
                 wanted += 1
                 if wanted == JUDGED:
@@ -186,7 +186,9 @@ class Announcing:
         return next((max(0.0, at - self._clock()) for at in self._due.values()), None)
 
     def _shows(self, service: Service) -> bool:
-        """Return whether the Service shows what is known of it."""
+        """Return whether the Service shows what is known of it, or is not ours to tell of."""
+        if any(service.key not in self._holders(address) for address in service.addresses):
+            return True
         word = self.word(service, service.addresses)
         if word is None:
             return True
@@ -222,7 +224,7 @@ class Announcing:
         if moved:
             sent = self._inputs.sent.items()
             self._queue |= dict.fromkeys(key for (key, _), one in sent if one.node in moved)
-        if self._reaches is not None:
+        if self._reaches is not None and not self._everything:
             self._reaches = renewed(self._reaches, snapshot, names)
             if self._reaches is None:
                 self._settle_all()
@@ -278,6 +280,13 @@ class Announcing:
         sent = [one for one in found if one is not None]
         return reports_on(service.addresses, sent, self._speaking)
 
+    def _sharers(self, key: ServiceKey) -> Collection[ServiceKey]:
+        """Return the Service and those that share an address with it."""
+        service = self._inputs.snapshot().services.get(key)
+        if service is None or not service.sharing_key:
+            return (key,)
+        return {key, *(one for address in service.addresses for one in self._holders(address))}
+
     def _settle(self, key: ServiceKey) -> None:
         """Have the Service judged when its present state has lasted."""
         if key not in self._due:
@@ -295,9 +304,10 @@ class Announcing:
         if changes is ALL:
             self._everything = True
         elif source is Source.SLICES:
-            for service, _ in changes:
-                if service in self._told:
-                    self._settle(service)
+            for service in {service for service, _ in changes}:
+                for key in self._sharers(service):
+                    if key in self._told:
+                        self._settle(key)
             return
         elif source in (Source.NODES, Source.SPEAKERS):
             self._nodes |= changes

@@ -265,10 +265,10 @@ def test_events_of_nodes_and_endpoints_neither_plan_nor_write_where_all_is_annou
                 for name in names:
                     backed(api, name, "node1", "node2")
                 await eventually(lambda: seen.events == heard + len(names), "they were read")
-                report(api, "none", "node1", "192.0.2.200")
-                await eventually(lambda: parts.reconciler.plans > plans, "a plan for a report")
-                assert parts.reconciler.plans - plans == 1
-                assert writes(api) == before
+                report(api, names[0], "node2", "192.0.2.0")
+                await eventually(lambda: "Node node2" in message(api, names[0]), "the other node")
+                assert writes(api) - before == 1
+                assert parts.reconciler.plans - plans <= 2, "for the report and for its echo"
 
     run(case())
 
@@ -296,6 +296,44 @@ def test_a_restart_writes_no_condition_and_says_no_event_again():
             after = [api.get("services", name, "web") for name in ("told", "silent")]
             assert after == before
             assert len(api.objects("events")) == said + 2
+
+    run(case())
+
+
+def test_a_service_of_another_class_is_not_written_to_whatever_is_reported_of_it():
+    async def case() -> None:
+        async with FakeApi() as api:
+            cluster(api)
+            put_service(api, "other", loadBalancerClass="example.com/other", status=["192.0.2.200"])
+            report(api, "other", "node1", "192.0.2.200")
+            async with controller(api, settle_s=SETTLE_S):
+                put_service(api, "silent", created=1)
+                await eventually(lambda: announced(api, "silent")[0] == "False", "judged")
+                await eventually(lambda: failures(api, "silent"), "the Event")
+                assert announced(api, "other") == ("", "")
+                assert not failures(api, "other")
+
+    run(case())
+
+
+def test_services_that_share_an_address_are_told_of_their_common_owner():
+    async def case() -> None:
+        async with FakeApi() as api:
+            cluster(api)
+            key = {"lbctl.io/allow-shared-ip": "k"}
+            for number, name in enumerate(("web", "dns")):
+                ports = [{"port": 80 + number, "protocol": "TCP"}]
+                put_service(api, name, annotations=key, created=number, ports=ports)
+            backed(api, "web", "node1")
+            async with controller(api, settle_s=SETTLE_S):
+                await eventually(
+                    lambda: announced(api, "dns")[1] == "NotReported", "with its sharer"
+                )
+                api.delete("endpointslices", "web-1", "web")
+                await eventually(
+                    lambda: {announced(api, name)[1] for name in ("web", "dns")} == {"NoEndpoints"},
+                    "neither has any",
+                )
 
     run(case())
 
