@@ -33,7 +33,7 @@ from lbctl.run.flags import SPEAKER_PORT, Endpoint, FlagParser, endpoint, refuse
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
 from lbctl.run.memory import settle
-from lbctl.run.metrics import Exposition, Sample
+from lbctl.run.metrics import METRICS_OF, Exposition, Sample
 from speaker.drivers.node.gauges import speaker_samples
 from speaker.drivers.node.loop import SpeakerLoop
 
@@ -171,7 +171,9 @@ async def _run(options: Options, credentials: Credentials) -> None:
             options.listen,
             live=lambda: (),
             ready=loop.problems,
-            metrics=Exposition([lambda: speaker_samples(loop, boottime()), _build_info]).render,
+            metrics=Exposition(
+                [lambda: speaker_samples(loop, boottime()), _build_info], METRICS_OF[PROGRAM]
+            ).render,
         )
         await server.start()
         log.info("started", extra={"node": me.node, "incarnation": me.incarnation})

@@ -77,44 +77,57 @@ FLAGS = Section(
 
 METRICS = Section(
     title="Metrics",
-    text="None has MetalLB's name yet: dashboards and alerts on `metallb_` names see nothing.",
+    text="Same names, labels and meanings: queries and alerts on these go on working.",
     rows=(
-        METRIC.later(
+        METRIC.same(
             "metallb_allocator_addresses_total, metallb_allocator_addresses_in_use_total",
-            "ours is `lbctl_pool_addresses` by pool, family and state",
+            "by pool; shown by the leader only; gone with the pool",
+            "faults::test_metrics_show_pools_and_services",
+            "process::test_it_serves_gives_the_lease_up_on_sigterm_and_imports_no_kubernetes",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_allocator_ipv4_addresses_total, metallb_allocator_ipv4_addresses_in_use_total",
-            "ours is `lbctl_pool_addresses`",
+            "by pool",
+            "faults::test_metrics_show_pools_and_services",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_allocator_ipv6_addresses_total, metallb_allocator_ipv6_addresses_in_use_total",
-            "ours is `lbctl_pool_addresses`",
+            "by pool; saturates at 2^63 - 1",
+            "faults::test_metrics_show_pools_and_services",
         ),
         METRIC.not_applicable(
             "metallb_allocator_services_allocated_total",
             "declared and never set there; ours is `lbctl_services` by reason",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_k8s_client_updates_total, metallb_k8s_client_update_errors_total",
-            "ours are `lbctl_reflector_events_total` and `lbctl_writes_total` by outcome",
+            "changes taken in; plans that failed and writes that were refused. By kind and "
+            "outcome in `lbctl_reflector_events_total` and `lbctl_writes_total`",
+            "process::test_it_serves_gives_the_lease_up_on_sigterm_and_imports_no_kubernetes",
+            "speaker::test_metallbs_metrics_are_there_for_each_address",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_k8s_client_config_loaded_bool",
-            "ours is `lbctl_reflector_synced` by kind",
+            "1 once every kind was read; by kind in `lbctl_reflector_synced`",
+            "faults::test_metrics_show_pools_and_services",
         ),
-        METRIC.later(
+        METRIC.better(
             "metallb_k8s_client_config_stale_bool",
-            "ours is `lbctl_config_accepted` by object; it cannot get stuck",
+            "1 while an object is wrong, and `lbctl_config_accepted` names it; the others are in "
+            "effect, so nothing gets stuck",
+            "faults::test_metrics_show_pools_and_services",
         ),
-        METRIC.later(
+        METRIC.better(
             "metallb_speaker_announced",
-            "ours is `lbctl_speaker_announced` with the same labels",
+            "always what is announced now; a series there may stay on the old node",
+            "speaker::test_metallbs_metrics_are_there_for_each_address",
         ),
-        METRIC.later(
+        METRIC.better(
             "metallb_layer2_requests_received, metallb_layer2_responses_sent, "
             "metallb_layer2_gratuitous_sent",
-            "ours is `lbctl_fastpath_total` by counter and link, not by address",
+            "10 s old at most; a series ends when the address leaves the node, never there",
+            "speaker::test_metallbs_metrics_are_there_for_each_address",
+            "fast::test_counters_survive_a_hand_over_and_end_with_the_address",
         ),
         METRIC.not_applicable(
             "controller_runtime_, workqueue_, rest_client_, go_", "libraries of Go"

@@ -63,6 +63,7 @@ class SpeakerLoop:
         owners: tuple[Owner, ...],
         clock: Callable[[], Instant],
     ) -> None:
+        self.node = me.node
         self.intentions: Intentions = NOTHING
         self.contact = Contact()
         self.plans = 0
