@@ -65,7 +65,13 @@ FLAGS = Section(
             "--ml-secret-key-path, --ml-wan-config",
             "there is no gossip",
         ),
-        FLAG.later("--ignore-exclude-lb", "the exclude label always counts"),
+        FLAG.better(
+            "--ignore-exclude-lb",
+            "of lb-speaker; its SpeakerStatus says so, so that all speakers and `lbctl explain` "
+            "judge its node alike",
+            "eligibility::test_a_speaker_that_ignores_the_exclude_label_says_so_and_its_node_announces",
+            "conductor::test_the_report_says_that_the_exclude_label_is_ignored",
+        ),
         FLAG.not_applicable("--host", "deprecated and unused there"),
         BEHAVIOUR.same(
             "environment variables",
@@ -186,12 +192,26 @@ PACKAGING = Section(
             "all in the schema; a value that does not exist is refused",
             "chart::test_a_wrong_value_is_refused_by_the_schema",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.same(
             "values for pods",
-            "no podAnnotations, labels, runtimeClassName, extraContainers, nor a switch for RBAC",
+            "podAnnotations, podLabels, affinity, priorityClassName, runtimeClassName, "
+            "extraContainers, serviceAccount, rbac.create",
+            "chart_values::test_values_for_pods_reach_both_workloads",
+            "chart_values::test_rights_and_accounts_can_be_left_to_somebody_else",
         ),
-        BEHAVIOUR.later("NetworkPolicies", "none in the chart"),
-        BEHAVIOUR.later("PodMonitor, ServiceMonitor, PrometheusRule", "none in the chart"),
+        BEHAVIOUR.better(
+            "NetworkPolicies",
+            "of the controller, off by default; with ports for DNS and the API server, which "
+            "MetalLB's lack",
+            "chart_values::test_a_network_policy_names_exactly_the_ports_of_the_controller",
+        ),
+        BEHAVIOUR.better(
+            "PodMonitor, ServiceMonitor, PrometheusRule",
+            "off by default; MetalLB's alerts and ours for addresses that nobody announces, and "
+            "every alert is on a metric that exists",
+            "chart_values::test_monitors_select_the_pods_of_both_workloads",
+            "chart_values::test_every_alert_is_on_a_metric_that_is_exposed",
+        ),
         BEHAVIOUR.later("plain manifests", "Helm only"),
         BEHAVIOUR.later("published images", "one image, built by yourself, for one architecture"),
         BEHAVIOUR.refused("conversion of the ConfigMap from before 0.13", "objects only"),

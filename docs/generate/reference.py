@@ -83,6 +83,8 @@ def _default(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
     return f"`{getattr(value, 'api_group', value)}`"
 
 
