@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lbctl.api.credentials import load_kubeconfig
-from lbctl.api.errors import ApiRefused
+from lbctl.api.errors import ApiRefused, ApiUnreachable
 from lbctl.api.session import MERGE_PATCH, ApiSession
 
 NAMESPACE = "bench"
@@ -71,8 +71,20 @@ class Bench:
         self.next_address = int(ip_address(FIRST_FLOOR_ADDRESS))
 
     async def watch(self) -> None:
-        listed = await self.session.request("GET", self.path)
-        version = listed.body["metadata"]["resourceVersion"]
+        """Note what is seen, over and over: the API server ends a watch that falls behind."""
+        while True:
+            listed = await self.session.request("GET", self.path)
+            for found in listed.body["items"]:
+                self._saw(found, time.perf_counter())
+            await self._tell()
+            why = "it ended"
+            try:
+                await self._follow(listed.body["metadata"]["resourceVersion"])
+            except ApiUnreachable as error:
+                why = str(error)
+            print(f"the bench watches anew: {why}", file=sys.stderr, flush=True)
+
+    async def _follow(self, version: str) -> None:
         params = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "3600"}
         async with self.session.stream(self.path, params=params, inactivity_s=600.0) as stream:
             rest = b""
@@ -80,15 +92,18 @@ class Bench:
                 now = time.perf_counter()
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
-                    self._event(json.loads(line), now)
-                async with self.seen.changed:
-                    self.seen.changed.notify_all()
+                    event = json.loads(line)
+                    if event["type"] in ("ADDED", "MODIFIED"):
+                        self._saw(event["object"], now)
+                await self._tell()
 
-    def _event(self, event: dict[str, Any], now: float) -> None:
-        name = event["object"].get("metadata", {}).get("name", "")
-        if event["type"] == "DELETED":
-            return
-        status = event["object"].get("status", {})
+    async def _tell(self) -> None:
+        async with self.seen.changed:
+            self.seen.changed.notify_all()
+
+    def _saw(self, found: dict[str, Any], now: float) -> None:
+        name = found["metadata"]["name"]
+        status = found.get("status", {})
         self.seen.added.setdefault(name, now)
         if status.get("conditions"):
             self.seen.judged.setdefault(name, now)
