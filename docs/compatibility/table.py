@@ -104,6 +104,7 @@ WEBHOOK: Final = Rows(subject=Subject.WEBHOOK)
 BEHAVIOUR: Final = Rows(subject=Subject.BEHAVIOUR)
 
 FILES: Final = {
+    "admission": "tests/unit/controller/test_admission.py",
     "adverts": "tests/unit/plan/test_announcement.py",
     "allocation": "tests/unit/plan/test_allocation.py",
     "allocator": "tests/property/test_allocator.py",
@@ -116,6 +117,7 @@ FILES: Final = {
     "contact": "tests/unit/agent/test_contact.py",
     "corners": "tests/unit/plan/test_corners.py",
     "crds": "tests/unit/kube/test_crds.py",
+    "doctor": "tests/unit/plan/test_doctor.py",
     "election": "tests/unit/plan/test_election.py",
     "eligibility": "tests/unit/plan/test_eligibility.py",
     "end": "tests/unit/controller/test_allocation_end_to_end.py",
@@ -136,6 +138,7 @@ FILES: Final = {
     "ndp": "tests/unit/wire/test_ndp.py",
     "objects": "tests/unit/kube/test_objects.py",
     "one_owner": "tests/property/test_announcement.py",
+    "operator": "tests/unit/controller/test_operator.py",
     "patches": "tests/unit/kube/test_patches.py",
     "pool_status": "tests/unit/kube/test_pool_status.py",
     "pools": "tests/unit/plan/test_pools.py",

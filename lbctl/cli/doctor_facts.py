@@ -17,10 +17,10 @@ from lbctl.api.errors import ApiRefused, problem_of
 from lbctl.api.session import ApiSession
 from lbctl.cli.fetch import Access, list_all
 from lbctl.kube.fold import Source, fold, inputs
-from lbctl.kube.groups import Groups
+from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT, Groups
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
 from lbctl.model.address import Address, Range, parse_address, parse_range
-from lbctl.model.names import NodeName, ServiceKey
+from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
 from lbctl.plan.doctor import (
     SLACK_S,
@@ -62,6 +62,7 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
         "metallb": _apps("metallb-system", "deployments"),
         "cidrs": _SERVICE_CIDRS,
         **{source.value: collections[source] for source in _SOURCES},
+        **{kind: table[kind].collection() for kind in _CONFIGURATION},
     }
     answers = await asyncio.gather(*(_learn(_listed(session, path)) for path in paths.values()))
     lists = dict(zip(paths, answers, strict=True))
@@ -81,6 +82,7 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
         service_ranges=_service_ranges(lists["cidrs"]),
         cluster_ips=_cluster_ips(lists[Source.SERVICES.value]),
         metallb_controllers=_each(lists["metallb"], _metallb),
+        strays=_strays({kind: lists[kind] for kind in _CONFIGURATION}, access.lbctl_namespace),
         lbctl_namespace=access.lbctl_namespace,
         api_group=access.api_group,
         load_balancer_class=access.load_balancer_class,
@@ -88,6 +90,7 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
 
 
 _SOURCES = (Source.SPEAKERS, Source.NODES, Source.POOLS, Source.SERVICES)
+_CONFIGURATION = (IP_ADDRESS_POOL, L2_ADVERTISEMENT)
 
 
 async def _version(session: ApiSession) -> Learned[str]:
@@ -248,6 +251,22 @@ def _pools(items: Learned[list[Any]]) -> Learned[tuple[Pool, ...]]:
     if isinstance(items, Unknown):
         return items
     return judge_pools(fold({Source.POOLS: items})).ranked
+
+
+def _strays(
+    lists: Mapping[str, Learned[list[Any]]], namespace: str
+) -> Learned[tuple[ObjectKey, ...]]:
+    found: list[ObjectKey] = []
+    for kind, items in lists.items():
+        if isinstance(items, Unknown):
+            return items
+        metadata = (metadata_of(item) for item in items)
+        found += [
+            ObjectKey(kind, one.namespace, one.name)
+            for one in metadata
+            if one is not None and one.namespace != namespace
+        ]
+    return tuple(found)
 
 
 def _service_ranges(items: Learned[list[Any]]) -> Learned[tuple[Range, ...]]:

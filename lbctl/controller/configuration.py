@@ -33,13 +33,11 @@ from lbctl.kube.fold import Source
 from lbctl.kube.groups import CONFIGURATION_STATE, IP_ADDRESS_POOL, L2_ADVERTISEMENT
 from lbctl.kube.patches import Patch, accepted_patch, pool_patch
 from lbctl.kube.status_objects import controller_state
-from lbctl.model.advertisement import L2Advertisement
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey, PoolName
 from lbctl.model.outcome import Problem
-from lbctl.model.reason import Reason
+from lbctl.plan.advertisements import judge_advertisement
 from lbctl.plan.allocation import Plan
-from lbctl.plan.pools import join_problems
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +78,9 @@ class ConfigurationDesk:
             counters = plan.counters.get(PoolName(key.name)) if verdict.accepted else None
             own = self._inputs.groups[IP_ADDRESS_POOL].own_schema
             self._submit(pool, verdict, pool_patch(pool, verdict, counters, now, own_schema=own))
+        names = {key.name for key in snapshot.pools}
         for key, advertisement in snapshot.advertisements.items():
-            verdict = verdicts[key] = judge_advertisement(advertisement)
+            verdict = verdicts[key] = judge_advertisement(advertisement, names)
             own = self._inputs.groups[L2_ADVERTISEMENT].own_schema
             self._submit(
                 advertisement,
@@ -120,17 +119,6 @@ class ConfigurationDesk:
             patch_status(path, resource_version=found.resource_version, patch=patch),
             written,
         )
-
-
-def judge_advertisement(advertisement: Configured[L2Advertisement]) -> Verdict:
-    """Return whether an advertisement is in effect: it stands or falls by itself."""
-    if advertisement.spec is None:
-        return Verdict(
-            accepted=False,
-            reason=Reason.INVALID,
-            message=join_problems(advertisement.problems),
-        )
-    return Verdict(accepted=True, reason=Reason.ACCEPTED, message="the advertisement is in effect")
 
 
 def findings(verdicts: Mapping[ObjectKey, Verdict]) -> tuple[tuple[str, Problem], ...]:

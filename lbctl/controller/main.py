@@ -26,7 +26,7 @@ from lbctl.api.lease import AlwaysLeader, Leadership, LeaseElector, LeaseTimes
 from lbctl.api.pace import Pace
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
-from lbctl.controller.admission import PoolJudge
+from lbctl.controller.admission import Judge
 from lbctl.controller.gauges import (
     plan_samples,
     problem_samples,
@@ -35,11 +35,11 @@ from lbctl.controller.gauges import (
     write_samples,
 )
 from lbctl.controller.inputs import Inputs
-from lbctl.controller.operator import Operator, OperatorSettings
+from lbctl.controller.operator import Door, Operator, OperatorSettings
 from lbctl.controller.reconciler import Reconciler
 from lbctl.controller.settings import PROGRAM, ControllerSettings, probe_port, read_settings
 from lbctl.controller.trust import Trust, TrustNames
-from lbctl.kube.groups import IP_ADDRESS_POOL
+from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT
 from lbctl.run.flags import refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
@@ -182,16 +182,17 @@ def _webhook(
     """Return the admission server and the keeper of its certificate, if they are wanted."""
     if not settings.webhook_port:
         return None, None
-    pools = settings.groups[IP_ADDRESS_POOL]
+    judge = Judge(inputs.published_pools, namespace=settings.namespace)
+    table = settings.groups
     operator = Operator(
         OperatorSettings(
             port=settings.webhook_port,
-            group=pools.group,
-            version=pools.version,
-            plural=pools.plural,
+            doors=(
+                Door(resource=table[IP_ADDRESS_POOL], judge=judge.pool),
+                Door(resource=table[L2_ADVERTISEMENT], judge=judge.advertisement),
+            ),
         ),
         credentials=credentials,
-        judge=PoolJudge(inputs.published_pools),
     )
     names = TrustNames(
         namespace=settings.namespace,

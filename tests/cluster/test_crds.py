@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
+from lbctl.kube.crds.ip_address_pool import KIND as IP_ADDRESS_POOL
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
+from lbctl.kube.crds.schema import render
 from lbctl.kube.crds.service_l2_status import ServiceL2Status
+from lbctl.kube.crds.table import Kind
 from lbctl.kube.groups import own_groups
 from lbctl.kube.patches import pool_patch, service_patch
 from lbctl.kube.service import WrittenService, parse_service
@@ -33,14 +37,17 @@ from lbctl.model.configuration import Verdict
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.reason import Reason
+from tests.support.bounds import RULES, Bound, all_bounds, breaking, sample
 from tests.support.builders import make_link, make_speaker
-from tests.support.cluster import Cluster, advertisement, eventually, pool, service
+from tests.support.cluster import PRODUCT, Cluster, advertisement, eventually, pool, service
+from tests.support.raw_api import MERGE, RawApi
 
 pytestmark = pytest.mark.cluster
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 TRIED = "default"
-"""Objects that are stored are stored here, where no part of the product looks."""
+"""Objects that are stored are stored here, where no part of the product looks: the fixture
+`product` names it to the chart as another installation's namespace."""
 
 
 def tried(cluster: Cluster, body: dict[str, Any]) -> str:
@@ -178,6 +185,120 @@ def test_an_advertisement_is_judged_alike_by_server_and_parser(
     found = parse_l2_advertisement(body)
     assert found is not None
     assert [problem.path for problem in found.problems] == ([path] if path else [])
+
+
+SAYS = {
+    "type": "must be of type {}",
+    "required": "Required value",
+    "enum": "Unsupported value",
+    "format": "must be of type",
+    "maxLength": "may not be more than {} bytes",
+    "minLength": "should be at least {} chars long",
+    "pattern": "should match '{}'",
+    "minimum": "should be greater than or equal to {}",
+    "maximum": "should be less than or equal to {}",
+    "maxItems": "must have at most {} items",
+    "minItems": "should have at least {} items",
+    "maxProperties": "must have at most {} properties",
+    "x-kubernetes-list-type": "Duplicate value",
+    "rule": "{}",
+}
+"""The API server's words for each keyword: the proof that this bound refused and not another."""
+
+BOUNDS = all_bounds()
+IN_SPEC = [bound for bound in BOUNDS if bound.steps[0] == "spec"]
+IN_STATUS = [bound for bound in BOUNDS if bound.steps[0] == "status"]
+
+
+@pytest.fixture(scope="module")
+def api(product: Cluster) -> RawApi:
+    return RawApi(product.kubeconfig)
+
+
+def collection(kind: Kind) -> str:
+    return own_groups()[kind.kind].collection(TRIED)
+
+
+def body_of(kind: Kind, **parts: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "lbctl.io/v1beta1",
+        "kind": kind.kind,
+        "metadata": {"name": "bounds", "namespace": TRIED},
+        **parts,
+    }
+
+
+def assert_refused(bound: Bound, status: int, answer: dict[str, Any]) -> None:
+    assert status == 422, (status, answer)
+    limit = bound.limit[1] if bound.keyword == "rule" else bound.limit
+    assert bound.path in answer["message"]
+    assert SAYS[bound.keyword].format(limit) in answer["message"]
+
+
+@pytest.mark.parametrize("bound", IN_SPEC, ids=str)
+def test_every_bound_of_every_field_refuses_on_the_server(api: RawApi, bound: Bound) -> None:
+    body = body_of(bound.kind, **breaking(bound))
+    status, answer, _ = api.send("POST", f"{collection(bound.kind)}?dryRun=All", body)
+    assert_refused(bound, status, answer)
+
+
+@pytest.fixture(scope="module")
+def stored_kinds(api: RawApi) -> Iterator[None]:
+    """Store one object of each kind, with the status from which transition rules start."""
+    kinds = {bound.kind.kind: bound.kind for bound in BOUNDS}.values()
+    for kind in kinds:
+        spec = {} if kind.spec is None else {"spec": sample(render(kind.spec))}
+        status, answer, _ = api.send("POST", collection(kind), body_of(kind, **spec))
+        assert status in (201, 409), answer
+    yield
+    for kind in kinds:
+        api.send("DELETE", f"{collection(kind)}/bounds", None)
+
+
+@pytest.mark.parametrize("bound", IN_STATUS, ids=str)
+def test_every_bound_of_every_status_refuses_on_the_server(
+    api: RawApi, stored_kinds: None, bound: Bound
+) -> None:
+    path = f"{collection(bound.kind)}/bounds/status"
+    if bound.keyword == "rule" and RULES[bound.limit[0]].before is not None:
+        before = breaking(replace(bound, keyword="before"))
+        status, answer, _ = api.send("PATCH", path, before, MERGE)
+        assert status == 200, answer
+    status, answer, _ = api.send("PATCH", f"{path}?dryRun=All", breaking(bound), MERGE)
+    assert_refused(bound, status, answer)
+
+
+def test_an_unknown_field_is_refused_where_one_asks_for_it_and_pruned_where_not(
+    api: RawApi,
+) -> None:
+    body = pool("tried", "192.0.2.0/24", color="red")
+    path = f"/apis/lbctl.io/v1beta1/namespaces/{PRODUCT}/ipaddresspools?dryRun=All"
+    status, answer, _ = api.send("POST", f"{path}&fieldValidation=Strict", body)
+    assert (status, "spec.color" in answer["message"]) == (400, True)
+    status, answer, warnings = api.send("POST", f"{path}&fieldValidation=Warn", body)
+    assert status == 201, answer
+    assert "color" not in answer["spec"]
+    assert any("spec.color" in warning for warning in warnings)
+
+
+def test_an_object_in_another_namespace_is_refused_unless_its_named(
+    product: Cluster, api: RawApi
+) -> None:
+    def stray(namespace: str) -> dict[str, Any]:
+        return body_of(IP_ADDRESS_POOL, spec={"addresses": ["192.0.2.0/24"]}) | {
+            "metadata": {"name": "stray", "namespace": namespace}
+        }
+
+    def create(namespace: str) -> tuple[int, str]:
+        path = own_groups()[IP_ADDRESS_POOL.kind].collection(namespace)
+        status, answer, _ = api.send("POST", f"{path}?dryRun=All", stray(namespace))
+        return status, answer.get("message", "")
+
+    status, message = eventually(
+        "the webhook answers", lambda: (found := create("kube-public"))[0] != 201 and found
+    )
+    assert (status, "IPAddressPool kube-public/stray: metadata.namespace" in message) == (403, True)
+    assert create(TRIED)[0] == 201
 
 
 def test_the_defaults_are_filled_in_by_the_server(product: Cluster) -> None:
