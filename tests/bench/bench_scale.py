@@ -1,18 +1,21 @@
 """Measure the product's promises for a large cluster: 10,000 Services, 100 pools, 1,000 Nodes.
 
 The Nodes and the endpoints are objects only; one real node runs the two controllers, and no
-speaker runs. The measuring program is `tests.bench.scale`. Takes about ten minutes.
+speaker runs. The measuring program is `tests.bench.scale`. Takes about ten minutes; with fewer
+Services: python -m tests.bench.bench_scale COUNT
 """
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Sequence
 from typing import Final
 
 from lbctl.lab import records
 from lbctl.lab.records import Progress
 from tests.bench import scale_world as world
-from tests.bench.figures import Figure, median, p99
+from tests.bench.figures import Figure, machine, median, p99, table
 from tests.bench.product import beside_api_server, installed
 
 RATE_RATIO: Final = 0.8
@@ -28,14 +31,17 @@ _NOWHERE: Final = r"speaker.nodeSelector.bench\.example/speakers=nowhere"
 _AMONG: Final = f"among {world.SERVICES:,} Services"
 
 
-def figures(progress: Progress) -> list[Figure]:
+def figures(progress: Progress, services: int = world.SERVICES) -> list[Figure]:
     # Nobody renews the Nodes' Leases: they must stay Ready for as long as this takes.
     with installed(
         progress, nodes=1, node_grace_s=3_600, values=("controller.replicas=1", _NOWHERE)
     ) as cluster:
         kubectl = str(records.load(cluster.lab).bin / "kubectl")
         measured = beside_api_server(
-            cluster, "tests.bench.scale", "--kubectl", kubectl, timeout_s=TIMEOUT_S
+            cluster,
+            "tests.bench.scale",
+            *("--kubectl", kubectl, "--services", str(services)),
+            timeout_s=TIMEOUT_S,
         )
     return [
         _pending(measured["pending"]),
@@ -170,3 +176,16 @@ def _command(
         budget=f"median <= {budget_s} s",
         holds=median(took[words]) <= budget_s,
     )
+
+
+def main() -> None:
+    # An end from outside takes the lab down too, like Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    services = int(sys.argv[1])
+    where = machine()
+    found = figures(lambda line: print(line, file=sys.stderr, flush=True), services)
+    print(f"{where}; {services:,} Services instead of {world.SERVICES:,}\n\n{table(found)}")
+
+
+if __name__ == "__main__":
+    main()

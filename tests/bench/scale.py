@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,13 @@ IDLE_S = 10.0
 class Scale:
     """The phases, in the order of `measure`; each needs what those before it left."""
 
-    def __init__(self, session: ApiSession, bench: Bench, replicas: Replicas) -> None:
+    def __init__(
+        self, session: ApiSession, bench: Bench, replicas: Replicas, services: int
+    ) -> None:
         self.session = session
         self.bench = bench
         self.replicas = replicas
-        self.names = [f"web-{number:05}" for number in range(world.SERVICES)]
+        self.names = [f"web-{number:05}" for number in range(services)]
         self.floor = [f"floor-{number:05}" for number in range(FLOOR_WRITES)]
         self.memory: list[tuple[str, float, float]] = []
 
@@ -63,7 +65,7 @@ class Scale:
         for pool in world.pools():
             await self.session.request("POST", POOL, body=pool)
         await self._create(NODES, map(world.node, range(world.NODES)))
-        await self._create(SLICES, map(world.endpoint_slice, self.names, range(world.SERVICES)))
+        await self._create(SLICES, map(world.endpoint_slice, self.names, itertools.count()))
         await self._create(self.bench.path, map(world.service, self.names))
         await bounded(self.bench.create(name, floor=True) for name in self.floor)
         await self.bench.seen.until({*self.names, *self.floor}, self.bench.seen.added, 120)
@@ -108,7 +110,7 @@ class Scale:
         for name in names:
             await self.bench.create(name, floor=True)
         await self.bench.seen.until(set(names), self.bench.seen.added, 30)
-        for former, heir in pairwise(names):
+        for former, heir in itertools.pairwise(names):
             await asyncio.sleep(IDLE_GAP_S)
             took["floor"].append(await self._passed_on(former, heir, by_us=True))
         for name in (holder, names[-1]):
@@ -195,7 +197,7 @@ class Scale:
         return path, {"status": {"conditions": world.conditions(beat)}}
 
     def touched_slice(self, number: int) -> tuple[str, dict[str, Any]]:
-        path = f"{SLICES}/{world.slice_name(self.names[number])}"
+        path = f"{SLICES}/{world.slice_name(self.names[number % len(self.names)])}"
         return path, {"endpoints": world.endpoints(number, zone="b")}
 
     def remember(self, moment: str) -> None:
@@ -210,9 +212,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     async with ApiSession(load_kubeconfig(options.kubeconfig)) as session:
         await make_namespace(session)
         bench = Bench(session)
-        scale = Scale(session, bench, Replicas(session))
+        scale = Scale(session, bench, Replicas(session), options.services)
         async with watching(bench), _reporting(bench, scale.names):
-            say(f"making {world.SERVICES:,} Services and {world.NODES:,} Nodes")
+            say(f"making {options.services:,} Services and {world.NODES:,} Nodes")
             await scale.make()
             say("giving every Service an address")
             pending = await scale.pending()
@@ -287,6 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--kubectl", type=Path, required=True)
+    parser.add_argument("--services", type=int, required=True)
     json.dump(asyncio.run(measure(parser.parse_args())), sys.stdout)
 
 

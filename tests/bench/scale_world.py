@@ -70,6 +70,10 @@ def node_name(number: int) -> str:
 
 
 def node(number: int) -> dict[str, Any]:
+    """Return a Node without room for any Pod.
+
+    What the controller-manager would add to it, at 20 writes a second, is there already.
+    """
     name = node_name(number)
     return {
         "apiVersion": "v1",
@@ -79,11 +83,11 @@ def node(number: int) -> dict[str, Any]:
             "labels": {
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
+                "beta.kubernetes.io/os": "linux",
                 "topology.kubernetes.io/zone": f"zone-{number % 3}",
             },
+            "annotations": {"node.alpha.kubernetes.io/ttl": "60"},
         },
-        # The scheduler is to leave them alone.
-        "spec": {"unschedulable": True},
         "status": {
             "conditions": conditions(_NEVER),
             "images": [_image(index) for index in range(IMAGES)],
