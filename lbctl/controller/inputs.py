@@ -47,7 +47,7 @@ class Inputs:
         self._echo = False
         self._book = NO_POOLS
         self._by_source: dict[Source, AnyReflector] = {}
-        for item in inputs(groups, namespace):
+        for item in inputs(groups, namespace, to_write=True):
             if item.source in SOURCES:
                 reflector: AnyReflector = Reflector(
                     session,
