@@ -115,6 +115,7 @@ FILES: Final = {
     "bpf": "tests/unit/fast/test_bpf.py",
     "certificates": "tests/unit/controller/test_certificates.py",
     "chart": "tests/cluster/test_chart.py",
+    "chart_values": "tests/cluster/test_chart_values.py",
     "conductor": "tests/unit/agent/test_conductor.py",
     "contact": "tests/unit/agent/test_contact.py",
     "corners": "tests/unit/plan/test_corners.py",

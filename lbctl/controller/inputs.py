@@ -60,7 +60,7 @@ class Inputs:
         self._by_source: dict[Source, AnyReflector] = {}
         self.witnesses: dict[str, AnyReflector] = {}
         self._reading_witnesses = False
-        for item in inputs(groups, namespace):
+        for item in inputs(groups, namespace, to_write=True):
             reflector: AnyReflector = Reflector(
                 session,
                 item.path,

@@ -28,11 +28,10 @@ from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.controller.admission import Judge
 from lbctl.controller.gauges import (
+    input_samples,
     plan_samples,
     problem_samples,
-    reflector_samples,
     webhook_samples,
-    write_samples,
 )
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.operator import Door, Operator, OperatorSettings
@@ -40,10 +39,11 @@ from lbctl.controller.reconciler import Reconciler, ReconcilerPace
 from lbctl.controller.settings import PROGRAM, ControllerSettings, probe_port, read_settings
 from lbctl.controller.trust import Trust, TrustNames
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT
+from lbctl.run.api_samples import write_samples
 from lbctl.run.flags import refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
-from lbctl.run.metrics import Exposition, Sample
+from lbctl.run.metrics import METRICS_OF, Exposition, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +114,9 @@ class Parts:
                 yield text
 
     def samples(self) -> Iterator[Sample]:
-        yield Sample(name="lbctl_build_info", value=1, labels=("lb-controller", version("lbctl")))
-        yield from reflector_samples(self.inputs)
-        yield from write_samples(self.writer, self.recorder)
+        yield Sample(name="lbctl_build_info", value=1, labels=(PROGRAM, version("lbctl")))
+        yield from input_samples(self.inputs)
+        yield from write_samples(self.writer, self.recorder, failed_plans=self.reconciler.failures)
         yield from plan_samples(self.reconciler, self.leadership)
         yield from problem_samples(self.problems())
         if self.operator is not None:
@@ -223,7 +223,7 @@ async def _run(settings: ControllerSettings, credentials: Credentials) -> None:
             settings.listen,
             live=tuple,
             ready=parts.not_ready,
-            metrics=Exposition([parts.samples]).render,
+            metrics=Exposition([parts.samples], METRICS_OF[PROGRAM]).render,
         )
         await pages.start()
         logger.info("serving on %s as %s", settings.listen, settings.identity)

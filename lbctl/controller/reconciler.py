@@ -54,7 +54,7 @@ class ReconcilerPace:
 
 
 class Reconciler:
-    """The loop; `run` is its life. `plans` and `plan_seconds` are for metrics."""
+    """The loop; `run` is its life. `plans`, `plan_seconds` and `failures` are for metrics."""
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Reconciler:
     ) -> None:
         self.plans = 0
         self.plan_seconds = 0.0
+        self.failures = 0
         self.verdicts: Mapping[ObjectKey, Verdict] = {}
         self._inputs = inputs
         self._leadership = leadership
@@ -198,6 +199,7 @@ class Reconciler:
                 # The loop that must not die: a bug must not stop what still works, and
                 # planning from nothing gets rid of whatever the last plan left behind.
                 logger.exception("planning failed; trying again with everything")
+                self.failures += 1
                 self._failing, self._everything = True, True
                 self._plan = self._plan.memory()
                 self._services.begin_term()

@@ -29,7 +29,7 @@ from lbctl.kube.groups import (
     Groups,
 )
 from lbctl.kube.objects import parse_endpoint_slice, parse_namespace, parse_node
-from lbctl.kube.service import WrittenService, parse_service
+from lbctl.kube.service import WrittenService, parse_service, read_service
 from lbctl.model.address import Family
 from lbctl.model.advertisement import L2Advertisement
 from lbctl.model.configuration import Configured
@@ -37,6 +37,7 @@ from lbctl.model.endpoints import EndpointSlice
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.pool import Pool
+from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.announced import Sent
 
@@ -72,7 +73,12 @@ class Input:
     project: Projection
 
 
-def project_service(body: Any) -> tuple[ServiceKey, WrittenService] | None:
+def project_service(body: Any) -> tuple[ServiceKey, Service] | None:
+    service = read_service(body)
+    return None if service is None else (service.key, service)
+
+
+def project_written_service(body: Any) -> tuple[ServiceKey, WrittenService] | None:
     service = parse_service(body)
     return None if service is None else (service.key, service)
 
@@ -125,8 +131,12 @@ PROJECTIONS: Mapping[Source, Projection] = {
 }
 
 
-def inputs(table: Groups, namespace: str) -> tuple[Input, ...]:
-    """Return every collection that a snapshot is made of; our own kinds from `namespace` only."""
+def inputs(table: Groups, namespace: str, *, to_write: bool = False) -> tuple[Input, ...]:
+    """Return every collection that a snapshot is made of; our own kinds from `namespace` only.
+
+    `to_write`: Services with what a patch needs, for the controller.
+    """
+    written = {Source.SERVICES: project_written_service} if to_write else {}
     rows = (
         (Source.POOLS, table[IP_ADDRESS_POOL], namespace),
         (Source.ADVERTISEMENTS, table[L2_ADVERTISEMENT], namespace),
@@ -141,7 +151,7 @@ def inputs(table: Groups, namespace: str) -> tuple[Input, ...]:
             source=source,
             kind=resource.kind,
             path=resource.collection(inside),
-            project=PROJECTIONS[source],
+            project=written.get(source, PROJECTIONS[source]),
         )
         for source, resource, inside in rows
     )
