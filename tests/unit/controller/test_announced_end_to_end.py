@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lbctl.plan.eligibility import EXCLUDE_LABEL
 from tests.support import commanding
 from tests.support.commanding import ADVERTISEMENT, node, speaker
 from tests.support.controlling import (
@@ -134,6 +135,27 @@ def test_endpoints_that_go_are_the_reason_and_each_reason_is_one_event():
                 api.delete("endpointslices", "shop-1", "web")
                 await eventually(lambda: announced(api, "shop")[1] == "NoEndpoints", "again")
                 await eventually(lambda: len(failures(api, "shop")) == 2, "the Events")
+
+    run(case())
+
+
+def test_nodes_that_may_not_announce_any_more_change_the_reason():
+    async def case() -> None:
+        async with FakeApi() as api:
+            cluster(api)
+            put_service(api, "shop")
+            backed(api, "shop", "node1")
+            async with controller(api, settle_s=SETTLE_S):
+                await eventually(lambda: announced(api, "shop")[1] == "NotReported", "the plan")
+                for name in NODES:
+                    excluded = node(name)
+                    excluded[1]["metadata"]["labels"] = {EXCLUDE_LABEL: ""}
+                    put(api, excluded)
+                await eventually(lambda: announced(api, "shop")[1] == "NodeExcluded", "excluded")
+                for name in NODES:
+                    put(api, node(name))
+                    api.delete("speakerstatuses", name, "lbctl-system")
+                await eventually(lambda: announced(api, "shop")[1] == "NoSpeaker", "no speaker")
 
     run(case())
 
