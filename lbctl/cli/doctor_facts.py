@@ -20,6 +20,7 @@ from lbctl.kube.fold import Source, fold, inputs
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT, Groups
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
 from lbctl.model.address import Address, Range, parse_address, parse_range
+from lbctl.model.learned import Learned, Unknown
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
 from lbctl.plan.doctor import (
@@ -27,10 +28,8 @@ from lbctl.plan.doctor import (
     Definition,
     Facts,
     KubeProxy,
-    Learned,
     LeaseFacts,
     NodeNetwork,
-    Unknown,
     Workload,
 )
 from lbctl.plan.pools import judge_pools

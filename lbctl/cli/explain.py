@@ -14,11 +14,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from lbctl.cli import explain_text
+from lbctl.cli.backing import backing
 from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, to_json
 from lbctl.kube.groups import OWN_VERSION
 from lbctl.model.address import parse_address
 from lbctl.model.names import NodeName, ServiceKey
+from lbctl.model.pods import NOTHING_ASKED
 from lbctl.plan.address_uses import explain_address
 from lbctl.plan.checklist import Checklist, checklist
 from lbctl.plan.explain import Sent, ServiceExplanation, explain_service
@@ -115,20 +117,28 @@ def _service(
     explanation = explained(found, key)
     if explanation is None:
         fail(f"there is no Service {key}; see `kubectl get services -A`", EXIT_USAGE)
-    steps = _checklist(found, explanation, access["lbctl_namespace"])
+    steps = _checklist(found, explanation, access)
     lines = explain_text.service(explanation, steps, access["lbctl_namespace"])
     fine = explanation.fine and steps.fails_first is None
     return lines, fine, {**plain(explanation), "checklist": plain(steps.steps)}
 
 
-def _checklist(found: View, explanation: ServiceExplanation, lbctl_namespace: str) -> Checklist:
+def _checklist(
+    found: View, explanation: ServiceExplanation, access: Mapping[str, Any]
+) -> Checklist:
     key = explanation.service
+    service = found.snapshot.services[key]
+    owners = [one.owner for one in explanation.addresses if one.owner is not None]
     return checklist(
-        found.snapshot.services[key],
+        service,
         explanation,
         found.announcement,
         found.snapshot.slices.get(key, {}),
-        lbctl_namespace=lbctl_namespace,
+        backing(access, service, owners=owners, nodes=found.snapshot.nodes)
+        if explanation.ours
+        else NOTHING_ASKED,
+        lbctl_namespace=access["lbctl_namespace"],
+        api_group=access["api_group"],
     )
 
 

@@ -116,7 +116,7 @@ def test_the_first_step_that_fails_comes_with_the_command_that_confirms_it(tmp_p
     done = run_in(world, ("explain", "web"), tmp_path)
     assert done.returncode == 1
     assert "fails first: selector: app=web matches no Pod" in done.stdout
-    assert "confirm: kubectl -n default get pods -o wide -l app=web" in done.stdout
+    assert "confirm: kubectl -n default get pods -l app=web -o wide" in done.stdout
     data = json.loads(run_in(world, ("explain", "web", "-o", "json"), tmp_path).stdout)
     [selector] = [step for step in data["checklist"] if step["name"] == "selector"]
     assert selector["answer"] == "failed"
