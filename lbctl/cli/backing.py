@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from lbctl.api.errors import ApiError, ApiRefused, problem_of
 from lbctl.api.session import ApiSession
-from lbctl.cli.fetch import PAGE, access_of, session_of
+from lbctl.cli.fetch import PAGE, session_of
+from lbctl.cli.installation import Access
 from lbctl.kube.loose import objects
 from lbctl.kube.objects import parse_pod
 from lbctl.model.learned import Learned, Unknown
@@ -32,14 +33,13 @@ _SILENT: Final = Unknown(why=f"nobody answers for kube-proxy's health at port {H
 
 
 def backing(
-    options: Mapping[str, Any],
+    access: Access,
     service: Service,
     *,
     owners: Iterable[NodeName],
     nodes: Iterable[NodeName],
 ) -> Backing:
     """Return what stands behind `service`; `owners` are the nodes that are to announce it."""
-    access, _ = access_of(options)
 
     async def ask() -> Backing:
         async with session_of(access) as session:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from lbctl.cli.backing import backing
+from lbctl.cli.installation import Access
 from lbctl.kube.service import parse_service
 from lbctl.model.learned import Unknown
 from lbctl.model.names import NodeName
@@ -76,16 +77,16 @@ def ask(
                 api.put("pods", body)
             if fault is not None:
                 api.faults.arm(fault, resource="pods", times=None)
-            options = {
-                "kubeconfig": kubeconfig(directory / "config", api.url),
-                "context": None,
-                "api_group": "lbctl.io",
-                "lbctl_namespace": NAMESPACE,
-                "load_balancer_class": None,
-            }
+            access = Access(
+                kubeconfig=kubeconfig(directory / "config", api.url),
+                context=None,
+                api_group="lbctl.io",
+                lbctl_namespace=NAMESPACE,
+                load_balancer_class=None,
+            )
             return await asyncio.to_thread(
                 backing,
-                options,
+                access,
                 found,
                 owners=[NodeName(name) for name in owners],
                 nodes=[NodeName(name) for name in NODES],
