@@ -135,6 +135,12 @@ METRICS = Section(
             "speaker::test_metallbs_metrics_are_there_for_each_address",
             "fast::test_counters_survive_a_hand_over_and_end_with_the_address",
         ),
+        METRIC.same(
+            "process_cpu_seconds_total, process_resident_memory_bytes, "
+            "process_start_time_seconds, process_open_fds",
+            "of lb-controller and lb-speaker",
+            "metrics::test_a_process_tells_what_it_costs",
+        ),
         METRIC.not_applicable(
             "controller_runtime_, workqueue_, rest_client_, go_", "libraries of Go"
         ),

@@ -136,6 +136,7 @@ FILES: Final = {
     "lab_crds": "tests/cluster/test_crds.py",
     "lease": "tests/unit/api/test_lease.py",
     "links": "tests/netns/test_links.py",
+    "metrics": "tests/unit/run/test_metrics.py",
     "ndp": "tests/unit/wire/test_ndp.py",
     "objects": "tests/unit/kube/test_objects.py",
     "one_owner": "tests/property/test_announcement.py",
