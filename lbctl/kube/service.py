@@ -29,6 +29,7 @@ from lbctl.model.service import (
 )
 
 REQUESTED_MAX = 2
+OBJECT_NAME_MAX = 253
 VIP = "VIP"
 
 
@@ -167,8 +168,9 @@ def _deprecated(annotations: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _request(metadata: Metadata, spec: Mapping[str, Any]) -> Request:
-    wanted_pool = spelling.spoken(metadata.annotations, spelling.POOL)
-    pool = PoolName(wanted_pool[1].strip()) if wanted_pool and wanted_pool[1].strip() else None
+    pool = _pool(spelling.spoken(metadata.annotations, spelling.POOL))
+    if isinstance(pool, Problem):
+        return Request(problem=pool)
     annotated = spelling.spoken(metadata.annotations, spelling.ADDRESSES)
     addresses: tuple[Address, ...] = ()
     path = "spec.loadBalancerIP"
@@ -194,6 +196,18 @@ def _request(metadata: Metadata, spec: Mapping[str, Any]) -> Request:
             )
         addresses = (address,)
     return Request(addresses=addresses, pool=pool)
+
+
+def _pool(wanted: tuple[str, str] | None) -> PoolName | Problem | None:
+    """Return the requested pool; what can be no object's name is not looked for."""
+    name = wanted[1].strip() if wanted else ""
+    if wanted and len(name) > OBJECT_NAME_MAX:
+        return Problem(
+            path=f"metadata.annotations[{wanted[0]}]",
+            message=f"{shown(name)} has {len(name):,} characters and is no pool's name; "
+            "name a pool, or remove the annotation",
+        )
+    return PoolName(name) if name else None
 
 
 def _addresses(spelled: str, path: str) -> tuple[Address, ...] | Problem:

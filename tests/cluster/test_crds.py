@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -199,7 +200,7 @@ SAYS = {
     "maximum": "should be less than or equal to {}",
     "maxItems": "must have at most {} items",
     "minItems": "should have at least {} items",
-    "maxProperties": "must have at most {} properties",
+    "maxProperties": "must have at most {} items",
     "x-kubernetes-list-type": "Duplicate value",
     "rule": "{}",
 }
@@ -211,8 +212,9 @@ IN_STATUS = [bound for bound in BOUNDS if bound.steps[0] == "status"]
 
 
 @pytest.fixture(scope="module")
-def api(product: Cluster) -> RawApi:
-    return RawApi(product.kubeconfig)
+def api(product: Cluster) -> Iterator[RawApi]:
+    with closing(RawApi(product.kubeconfig)) as connected:
+        yield connected
 
 
 def collection(kind: Kind) -> str:

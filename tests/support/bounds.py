@@ -108,7 +108,8 @@ def _bounds(kind: Kind, schema: Mapping[str, Any], steps: tuple[str, ...]) -> It
     def bound(keyword: str, limit: Any = None, at: tuple[str, ...] = ()) -> Bound:
         return Bound(kind=kind, steps=steps + at, keyword=keyword, limit=limit, schema=schema)
 
-    yield bound("type", schema["type"])
+    # A date that is no string is refused in the words of its format.
+    yield bound("type", "date-time" if schema.get("format") == "date-time" else schema["type"])
     for keyword, limit in schema.items():
         match keyword, limit:
             case "x-kubernetes-validations", rules:
