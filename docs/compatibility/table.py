@@ -119,6 +119,7 @@ FILES: Final = {
     "corners": "tests/unit/plan/test_corners.py",
     "crds": "tests/unit/kube/test_crds.py",
     "doctor": "tests/unit/plan/test_doctor.py",
+    "dropin": "tests/cluster/test_dropin.py",
     "election": "tests/unit/plan/test_election.py",
     "eligibility": "tests/unit/plan/test_eligibility.py",
     "end": "tests/unit/controller/test_allocation_end_to_end.py",

@@ -174,7 +174,10 @@ def _daemon_set(body: Mapping[str, Any]) -> Workload:
 
 
 def _metallb(body: Mapping[str, Any]) -> Workload | None:
-    return _deployment(body) if "controller" in _name(body) else None
+    """Return the Deployment if it is MetalLB's controller: in its namespace there may be ours."""
+    metadata = metadata_of(body)
+    ours = metadata is not None and metadata.labels.get("app.kubernetes.io/name") == "lbctl"
+    return _deployment(body) if "controller" in _name(body) and not ours else None
 
 
 async def _leases(session: ApiSession, namespace: str) -> Learned[tuple[LeaseFacts, ...]]:
