@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 APT := python3-venv kmod iproute2 nftables conntrack runc containernetworking-plugins openssl arping iputils-ping ca-certificates procps util-linux
 SOURCES := lbctl speaker tests docs
 
-.PHONY: help setup system format lint types arch test property netns cluster manifests drift binaries bench demo check clean
+.PHONY: help setup system format lint types arch test property netns cluster manifests drift binaries bench soak demo check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,10 @@ check: setup lint types arch drift test property netns cluster ## Everything a m
 
 bench: setup binaries ## Measure the figures that the product promises; nothing else may run
 	$(BIN)/python -m tests.bench
+
+soak: setup binaries ## 100,000 steps of the allocator, 50 rounds of killed controllers: half an hour
+	$(BIN)/python -m tests.soak.histories
+	$(BIN)/python -m tests.soak.crashes
 
 demo: setup binaries ## A lab, a Service, an address, an answer
 	$(BIN)/lbctl lab demo
