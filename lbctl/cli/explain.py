@@ -17,13 +17,15 @@ from lbctl.cli import explain_text
 from lbctl.cli.backing import backing
 from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, to_json
+from lbctl.kube.crds.service_l2_status import sent_of
 from lbctl.kube.groups import OWN_VERSION
 from lbctl.model.address import parse_address
 from lbctl.model.names import NodeName, ServiceKey
 from lbctl.model.pods import NOTHING_ASKED
 from lbctl.plan.address_uses import explain_address
+from lbctl.plan.announced import Sent
 from lbctl.plan.checklist import Checklist, checklist
-from lbctl.plan.explain import Sent, ServiceExplanation, explain_service
+from lbctl.plan.explain import ServiceExplanation, explain_service
 from lbctl.plan.explain_node import explain_node
 from lbctl.plan.explain_pool import explain_pool, pool_key
 
@@ -81,10 +83,7 @@ def explained(found: View, key: ServiceKey) -> ServiceExplanation | None:
 
 def sent_for(found: View, key: ServiceKey) -> tuple[Sent, ...]:
     """Return what speakers say they have put on the wire for a Service."""
-    return tuple(
-        Sent(node=status.node, interfaces=status.interfaces, addresses=status.addresses)
-        for status in found.sent.get(key, ())
-    )
+    return tuple(map(sent_of, found.sent.get(key, ())))
 
 
 def sent_by_service(found: View) -> Mapping[ServiceKey, tuple[Sent, ...]]:

@@ -56,8 +56,9 @@ def _service_address(
     yield title(f"Address {one.address}")
     if one.owner:
         yield f"  intent: node {one.owner} announces it on {', '.join(one.links)}"
-    elif one.refused is not None:
-        yield f"  nobody announces it: {paint(one.refused.reason)}: {one.refused.detail}"
+    if one.refused is not None:
+        head = "not reported" if one.owner else "nobody announces it"
+        yield f"  {head}: {paint(one.refused.reason)}: {one.refused.detail}"
         yield from _advice(one.refused.reason, key, lbctl_namespace)
     if one.sent is not None:
         links = ", ".join(one.sent.interfaces) or "every interface"

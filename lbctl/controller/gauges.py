@@ -19,12 +19,11 @@ from lbctl.run.metrics import Sample
 def input_samples(inputs: Inputs) -> Iterator[Sample]:
     """Yield what the reflectors know about themselves."""
     now = time.monotonic()
-    ages = [
-        age for one in inputs.reflectors.values() if (age := one.contact_age_s(now)) is not None
-    ]
+    reflectors = {**inputs.reflectors, **inputs.witnesses}
+    ages = [age for one in reflectors.values() if (age := one.contact_age_s(now)) is not None]
     if ages:
         yield Sample(name="lbctl_api_contact_age_seconds", value=min(ages))
-    yield from reflector_samples(inputs.reflectors)
+    yield from reflector_samples(reflectors)
 
 
 def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sample]:
@@ -61,7 +60,7 @@ def webhook_samples(operator: Operator) -> Iterator[Sample]:
     yield Sample(name="lbctl_webhook_restarts_total", value=operator.restarts)
 
 
-_PARTS = ("inputs", "lease", "reconciler", "webhook")
+_PARTS = ("inputs", "announcing", "lease", "reconciler", "webhook")
 
 
 def _of_pool(pool: PoolName, counters: Counters) -> Iterator[Sample]:

@@ -35,7 +35,7 @@ from lbctl.controller.gauges import (
 )
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.operator import Door, Operator, OperatorSettings
-from lbctl.controller.reconciler import Reconciler
+from lbctl.controller.reconciler import Reconciler, ReconcilerPace
 from lbctl.controller.settings import PROGRAM, ControllerSettings, probe_port, read_settings
 from lbctl.controller.trust import Trust, TrustNames
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT
@@ -94,6 +94,8 @@ class Parts:
         """Yield the part that has a problem, and the problem in one sentence."""
         for text in self.inputs.problems():
             yield "inputs", text
+        for text in self.inputs.witness_problems():
+            yield "announcing", text
         if self.leadership.problem is not None:
             yield "lease", self.leadership.problem
         for text in self.reconciler.problems():
@@ -104,11 +106,12 @@ class Parts:
     def not_ready(self) -> Iterator[str]:
         """Yield why the process cannot do its job now.
 
-        The admission server only says earlier what the conditions say anyway: its problems are in
-        the metrics and the log, and make no controller unready.
+        The admission server only says earlier what the conditions say anyway, and allocation waits
+        for nothing that tells whether addresses are announced: problems of these are in the metrics
+        and the log, and make no controller unready.
         """
         for part, text in self.problems():
-            if part != "webhook":
+            if part not in ("webhook", "announcing"):
                 yield text
 
     def samples(self) -> Iterator[Sample]:
@@ -129,6 +132,7 @@ def compose(
     *,
     times: LeaseTimes | None = None,
     pace: Pace | None = None,
+    reconciling: ReconcilerPace | None = None,
 ) -> Parts:
     """Return the parts, connected and not yet running. Needs the running loop."""
     leadership: Leadership = (
@@ -152,6 +156,7 @@ def compose(
         recorder,
         session,
         load_balancer_class=settings.load_balancer_class,
+        pace=reconciling,
     )
     operator, trust = _webhook(
         settings,

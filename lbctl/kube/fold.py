@@ -16,6 +16,7 @@ from typing import Any
 
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
+from lbctl.kube.crds.service_l2_status import parse_service_l2_status, sent_of
 from lbctl.kube.crds.speaker_status import parse_speaker_status
 from lbctl.kube.groups import (
     ENDPOINT_SLICES,
@@ -29,6 +30,7 @@ from lbctl.kube.groups import (
 )
 from lbctl.kube.objects import parse_endpoint_slice, parse_namespace, parse_node
 from lbctl.kube.service import WrittenService, parse_service, read_service
+from lbctl.model.address import Family
 from lbctl.model.advertisement import L2Advertisement
 from lbctl.model.configuration import Configured
 from lbctl.model.endpoints import EndpointSlice
@@ -37,9 +39,13 @@ from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.pool import Pool
 from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
+from lbctl.plan.announced import Sent
 
 SliceKey = tuple[ServiceKey, str]
 """An EndpointSlice by its Service and its own name: the reflector's key carries the grouping."""
+
+SentKey = tuple[ServiceKey, Family]
+"""A report of a speaker: one for each family of a Service."""
 
 Projected = tuple[Any, Any] | None
 Projection = Callable[[Any], Projected]
@@ -100,6 +106,18 @@ def project_advertisement(body: Any) -> tuple[ObjectKey, Configured[L2Advertisem
 def project_speaker(body: Any) -> tuple[NodeName, SpeakerReport] | None:
     report = parse_speaker_status(body)
     return None if report is None else (report.node, report)
+
+
+def project_sent(body: Any) -> tuple[SentKey, Sent] | None:
+    """Return what a ServiceL2Status of ours reports; those of a MetalLB beside us are left out.
+
+    No input of a snapshot: what was sent follows from the plan.
+    """
+    status = parse_service_l2_status(body)
+    sent = None if status is None else sent_of(status)
+    if status is None or sent is None or sent.family is None:
+        return None
+    return (status.service, sent.family), sent
 
 
 PROJECTIONS: Mapping[Source, Projection] = {

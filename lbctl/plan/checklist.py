@@ -172,16 +172,10 @@ def _advertisement(
         return nothing_shown(name, commands.advertisements)
     names: dict[str, None] = {}
     for plan in plans:
+        uncovered = announcement.reaches.uncovered(service, plan.pool)
+        if uncovered is not None:
+            return refused(name, uncovered.reason, uncovered.detail, commands.advertisements)
         matching = announcement.reaches.matching(service, plan.pool)
-        if not matching:
-            covering = ", ".join(one.name for one in announcement.reaches.covering(plan.pool))
-            detail = (
-                f"{covering} cover pool {plan.pool}, but their serviceSelectors do not select "
-                "this Service"
-                if covering
-                else f"no L2Advertisement covers pool {plan.pool}"
-            )
-            return refused(name, Reason.NO_ADVERTISEMENT, detail, commands.advertisements)
         names |= dict.fromkeys(one.name for one in matching)
     return ok(name, ", ".join(names), commands.advertisements)
 
@@ -223,9 +217,11 @@ def _announced(
             said.append(text if plan.refused is None else f"{text} ({plan.refused.reason})")
             continue
         text = f"{one.address} by {plan.owner}"
-        if one.sent is None or one.sent.node != plan.owner:
-            who = "no speaker" if one.sent is None else f"node {one.sent.node}"
-            text += f", but {who} says so"
+        if one.sent is None and one.refused is not None:
+            detail = f"{one.address}: {one.refused.detail}"
+            return refused("announced", one.refused.reason, detail, commands.sent)
+        if one.sent is not None and one.sent.node != plan.owner:
+            text += f", but node {one.sent.node} says so"
             answer = Answer.NOTE if answer is Answer.OK else answer
         said.append(text)
     return Step(name="announced", answer=answer, detail="; ".join(said), confirm=commands.sent)

@@ -26,6 +26,7 @@ from tests.support.commanding import (
     pool,
     run,
     run_in,
+    sent,
     service,
     speaker,
 )
@@ -39,6 +40,7 @@ WORLD: World = [
     speaker("node1"),
     endpoints("web", "node1"),
     service("web", ingress=[{"ip": "192.0.2.10"}]),
+    sent("web", "node1", "192.0.2.10"),
 ]
 
 
@@ -46,10 +48,10 @@ def test_get_addresses_has_a_row_for_each_address_in_use(tmp_path: Path) -> None
     done = run_in(WORLD, ("get", "addresses"), tmp_path)
     header, row = done.stdout.splitlines()
     assert header.split()[:5] == ["ADDRESS", "POOL", "SERVICES", "OWNER", "SENT"]
-    assert row.split() == ["192.0.2.10", "first", "default/web", "node1", "-", "Announced"]
+    assert row.split() == ["192.0.2.10", "first", "default/web", "node1", "node1", "Announced"]
     [found] = json.loads(run_in(WORLD, ("get", "addresses", "-o", "json"), tmp_path).stdout)
     assert found["services"] == ["default/web"]
-    assert (found["owner"], found["sent"], found["reason"]) == ("node1", [], "Announced")
+    assert (found["owner"], found["sent"], found["reason"]) == ("node1", ["node1"], "Announced")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,22 @@ def test_explain_tells_of_a_kind_and_a_name(
     assert said in done.stdout
     data = json.loads(run_in(WORLD, ("explain", *words.split(), "-o", "json"), tmp_path).stdout)
     assert data["fine"] is (code == 0)
+
+
+def test_what_the_plan_says_and_no_speaker_reports_is_a_finding_with_its_cure(
+    tmp_path: Path,
+) -> None:
+    done = run_in(WORLD[:-1], ("explain", "web"), tmp_path)
+    assert done.returncode == 1
+    assert "intent: node node1 announces it on eth0" in done.stdout
+    assert "not reported: NotReported: node node1 is to announce it on eth0" in done.stdout
+    assert "fails first: announced: NotReported: 192.0.2.10" in done.stdout
+
+
+def test_a_report_without_addresses_as_in_metallbs_schema_counts(tmp_path: Path) -> None:
+    done = run_in([*WORLD[:-1], sent("web", "node1")], ("explain", "web"), tmp_path)
+    assert done.returncode == 0
+    assert "sent: node node1 says that it announces on eth0" in done.stdout
 
 
 @pytest.mark.parametrize(

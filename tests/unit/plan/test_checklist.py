@@ -10,10 +10,11 @@ from lbctl.model.pods import Backing, ContainerPort, Pod, Proxy
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.allocation import EMPTY, plan
+from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import plan_announcements
 from lbctl.plan.checklist import Checklist, checklist
 from lbctl.plan.checklist_steps import Answer
-from lbctl.plan.explain import Sent, explain_service
+from lbctl.plan.explain import explain_service
 from tests.support.builders import (
     NAMESPACE,
     addresses,
@@ -71,12 +72,18 @@ def walk(snapshot: Snapshot, sent: tuple[Sent, ...] = (), pods=PODS, proxy=Proxy
     )
 
 
+SENT = tuple(
+    Sent(node=NodeName(name), interfaces=(), addresses=addresses("192.0.2.10"))
+    for name in ("node1", "node2")
+)
+
+
 def answers(found: Checklist) -> dict[str, Answer]:
     return {step.name: step.answer for step in found.steps}
 
 
 def test_a_service_that_works_fails_no_step():
-    found = walk(world())
+    found = walk(world(), SENT)
     assert found.fails_first is None
     assert Answer.NOT_REACHED not in answers(found).values()
 
@@ -127,7 +134,7 @@ FIRST_FAILURES = {
             ]
         },
         "advertisement",
-        "NoAdvertisement: some cover pool pool",
+        "NoAdvertisement: the serviceSelectors of some, which cover pool pool",
     ),
     "no speaker": ({"speakers": []}, "eligible nodes", "NoSpeaker"),
     "links down": (
@@ -190,7 +197,7 @@ FIRST_FAILURES = {
 def test_the_first_step_that_fails_is_the_cause(changes, step, words):
     asked = {name: changes[name] for name in ("pods", "proxy") if name in changes}
     objects = {name: value for name, value in changes.items() if name not in asked}
-    first = walk(world(**objects), **asked).fails_first
+    first = walk(world(**objects), SENT, **asked).fails_first
     assert first is not None
     assert first.name == step
     assert first.detail.startswith(words)
@@ -223,14 +230,19 @@ def test_a_service_of_a_foreign_class_stops_at_its_class():
     ]
 
 
-def test_an_announcement_that_the_owner_has_not_confirmed_is_noted():
-    [silent] = [step for step in walk(world()).steps if step.name == "announced"]
-    assert silent.answer is Answer.NOTE
-    assert "no speaker says so" in silent.detail
-    owner = silent.detail.split()[2].rstrip(",")
-    sent = Sent(node=NodeName(owner), interfaces=(), addresses=addresses("192.0.2.10"))
-    [said] = [step for step in walk(world(), (sent,)).steps if step.name == "announced"]
-    assert said.answer is Answer.OK
+def test_an_announcement_that_nobody_reports_fails_and_one_by_another_node_is_noted():
+    silent = walk(world()).fails_first
+    assert silent is not None
+    assert silent.name == "announced"
+    assert silent.detail.startswith("NotReported: 192.0.2.10: node ")
+    assert "logs of the speaker pod" in silent.cure
+    said = {
+        step.answer
+        for sent in SENT
+        for step in walk(world(), (sent,)).steps
+        if step.name == "announced"
+    }
+    assert said == {Answer.OK, Answer.NOTE}
 
 
 @pytest.mark.parametrize(("policy", "word"), [("Local", "kept"), ("Cluster", "replaced")])
@@ -269,7 +281,7 @@ def test_a_name_that_some_pods_lack_is_noted():
 
 
 def test_what_may_not_be_looked_at_is_noted_and_fails_nothing():
-    found = walk(world(), pods=Unknown(why="RBAC refuses"), proxy=Unknown(why="not served"))
+    found = walk(world(), SENT, pods=Unknown(why="RBAC refuses"), proxy=Unknown(why="not served"))
     assert found.fails_first is None
     noted = {step.name: step.detail for step in found.steps if step.answer is Answer.NOTE}
     assert noted["target ports"] == "not looked at: RBAC refuses"
