@@ -92,8 +92,6 @@ BAD_RANGES = [
     "192.0.2.1-192.0.2.4-192.0.2.9",
     "192.0.2.1-",
     "-192.0.2.1",
-    "192.0.2.9-192.0.2.1",
-    " 198.51.100.0 - 192.0.2.255 ",
     "::ffff:192.0.2.0/120",
     "::ffff:192.0.2.1-::ffff:192.0.2.9",
     "fe80::1%eth0/64",
@@ -324,6 +322,7 @@ def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        (pool("tried", "192.0.2.9-192.0.2.1"), "swap the two addresses"),
         (pool("tried", "2001:db8::9-2001:db8::1"), "swap the two addresses"),
         (pool("tried", "192.0.2.0/24", "192.0.2.7/32"), "write every address once"),
         (
@@ -335,7 +334,7 @@ def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi
             "'a b' is not a label key",
         ),
     ],
-    ids=["an IPv6 range backwards", "an address twice", "a label key"],
+    ids=["backwards", "backwards in IPv6", "an address twice", "a label key"],
 )
 def test_what_cel_cannot_say_the_webhook_says(
     door: RawApi, body: dict[str, Any], said: str

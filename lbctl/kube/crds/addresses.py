@@ -67,25 +67,6 @@ def _is_range(value: Any) -> bool:
     return not isinstance(parsed, Problem) or "ends before it begins" in parsed.message
 
 
-def _is_in_order(value: Any) -> bool:
-    """Judge as the CEL rule does: it cannot compare IPv6 addresses."""
-    return (
-        ":" in value
-        or not isinstance(found := strict_range(value, ""), Problem)
-        or ("ends before it begins" not in found.message)
-    )
-
-
-def _number(end: int) -> str:
-    """Return the CEL number of an IPv4 range's first (0) or last (1) address.
-
-    Every part is taken out anew: a comprehension over the parts would cost a hundredfold, since
-    the API server reckons with as many parts as the field may have characters.
-    """
-    part = f"int(self.split('-')[{end}].trim().split('.')[{{}}])"
-    return " + ".join(f"{part.format(at)} * {256 ** (3 - at)}" for at in range(4))
-
-
 RANGE = Text(
     max_length=RANGE_MAX,
     min_length=1,
@@ -98,13 +79,6 @@ RANGE = Text(
             message="must be a CIDR such as 192.0.2.0/24 or a range such as 192.0.2.1-192.0.2.9 "
             "of one address family; a single address is written with /32 or /128",
             holds=_is_range,
-        ),
-        Rule(
-            cel="self.contains(':') || self.split('-').size() != 2 "
-            "|| !self.split('-').all(x, isIP(x.trim())) "
-            f"|| {_number(0)} <= {_number(1)}",
-            message="must not end before it begins; swap the two addresses",
-            holds=_is_in_order,
         ),
     ),
     parse=strict_range,
