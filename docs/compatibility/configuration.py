@@ -161,10 +161,12 @@ ADVERTISEMENT = Section(
             "where there is none the oldest Service decides",
             "corners::test_sharers_under_different_advertisements_have_one_owner_that_both_allow",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.better(
             "names of pools that do not exist",
-            "ignored in silence as there; `explain` shows NoAdvertisement on the Service, the "
-            "advertisement itself says nothing",
+            "ignored as there, but not in silence: a warning when it is applied, and the "
+            "condition Accepted says it until the pool is there, and an Event once",
+            "webhook::test_an_advertisement_may_come_before_its_pool_and_says_so",
+            "accepted::test_an_advertisement_of_a_missing_pool_is_accepted_and_names_it_once",
         ),
     ),
 )
@@ -339,26 +341,38 @@ WEBHOOKS = Section(
             "malformed IPAddressPool",
             "refused by the schema (CEL), also with the webhook down",
             "lab_crds::test_a_bad_range_is_refused_by_server_and_parser_with_its_field",
+            "lab_crds::test_every_bound_of_every_field_refuses_on_the_server",
         ),
         WEBHOOK.better(
             "malformed L2Advertisement",
             "refused by the schema (CEL), also with the webhook down",
             "lab_crds::test_an_advertisement_is_judged_alike_by_server_and_parser",
+            "lab_crds::test_every_bound_of_every_field_refuses_on_the_server",
         ),
-        WEBHOOK.later(
+        WEBHOOK.same(
             "a range that ends before it begins, an overlap within one pool",
-            "beyond CEL, and our webhook does not look: stored, and reported on the pool",
-            "crds::test_a_wrong_range_is_refused_with_a_cure",
-            "crds::test_a_pool_must_hold_every_address_once",
+            "beyond CEL: refused by the webhook, in the words of the condition",
+            "webhook::test_what_the_condition_would_refuse_is_refused_at_the_door_in_its_words",
+            "admission::test_bad_input_is_refused_in_one_message_with_object_field_and_cure",
         ),
-        WEBHOOK.later(
+        WEBHOOK.same(
             "malformed objects in group metallb.io",
-            "MetalLB's schema is laxer than ours and our webhook judges overlaps only: they are "
-            "stored, and reported in ConfigurationState alone, without an Event",
+            "refused by the webhook, since MetalLB's schema is laxer than ours; what is there "
+            "already is in ConfigurationState and in an Event",
+            "webhook::test_objects_of_metallbs_group_are_judged_by_our_rules",
+            "dropin::test_the_door_judges_metallbs_kinds_by_our_rules",
+            "dropin::test_an_object_of_before_that_is_wrong_is_in_the_configuration_state",
+            "admission::test_the_door_and_the_condition_say_the_same",
+            "accepted::test_in_metallbs_group_a_refusal_is_told_by_an_event_once",
         ),
-        WEBHOOK.later(
+        WEBHOOK.same(
             "objects in another namespace",
-            "MetalLB refuses to create them; here they are stored and ignored without a word",
+            "creating them is refused, unless the chart's `webhook.otherNamespaces` names the "
+            "namespace; an update is warned about, and `lbctl doctor` lists those that are there",
+            "webhook::"
+            "test_an_object_in_another_namespace_is_not_created_and_an_old_one_is_warned_about",
+            "lab_crds::test_an_object_in_another_namespace_is_refused_unless_its_named",
+            "doctor::test_objects_that_nobody_reads_are_named",
         ),
         WEBHOOK.same(
             "deleting a pool in use",
@@ -373,9 +387,12 @@ WEBHOOKS = Section(
         ),
         WEBHOOK.better(
             "certificate rotation",
-            "old and new are both trusted meanwhile; a damaged Secret is repaired",
+            "old and new are both trusted meanwhile, no question goes unanswered, and a Secret "
+            "that is damaged or deleted is made anew",
             "trust::test_a_pair_near_its_end_is_replaced_and_both_are_trusted_meanwhile",
             "trust::test_a_damaged_secret_and_an_emptied_bundle_are_repaired",
+            "trust::test_after_a_deleted_secret_the_old_pair_is_trusted_until_the_new_one_is_everywhere",
+            "operator::test_a_new_certificate_is_served_without_leaving_a_question_unanswered",
             "certificates::test_after_a_renewal_clients_trust_the_old_and_the_new_certificate",
         ),
         WEBHOOK.refused(

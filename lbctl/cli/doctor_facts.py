@@ -15,22 +15,22 @@ import yaml
 
 from lbctl.api.errors import ApiRefused, problem_of
 from lbctl.api.session import ApiSession
-from lbctl.cli.fetch import Access, list_all
+from lbctl.cli.fetch import list_all
+from lbctl.cli.installation import Access
 from lbctl.kube.fold import Source, fold, inputs
-from lbctl.kube.groups import Groups
+from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT, Groups
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
 from lbctl.model.address import Address, Range, parse_address, parse_range
-from lbctl.model.names import NodeName, ServiceKey
+from lbctl.model.learned import Learned, Unknown
+from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
 from lbctl.plan.doctor import (
     SLACK_S,
     Definition,
     Facts,
     KubeProxy,
-    Learned,
     LeaseFacts,
     NodeNetwork,
-    Unknown,
     Workload,
 )
 from lbctl.plan.pools import judge_pools
@@ -62,6 +62,7 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
         "metallb": _apps("metallb-system", "deployments"),
         "cidrs": _SERVICE_CIDRS,
         **{source.value: collections[source] for source in _SOURCES},
+        **{kind: table[kind].collection() for kind in _CONFIGURATION},
     }
     answers = await asyncio.gather(*(_learn(_listed(session, path)) for path in paths.values()))
     lists = dict(zip(paths, answers, strict=True))
@@ -81,6 +82,7 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
         service_ranges=_service_ranges(lists["cidrs"]),
         cluster_ips=_cluster_ips(lists[Source.SERVICES.value]),
         metallb_controllers=_each(lists["metallb"], _metallb),
+        strays=_strays({kind: lists[kind] for kind in _CONFIGURATION}, access.lbctl_namespace),
         lbctl_namespace=access.lbctl_namespace,
         api_group=access.api_group,
         load_balancer_class=access.load_balancer_class,
@@ -88,6 +90,7 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
 
 
 _SOURCES = (Source.SPEAKERS, Source.NODES, Source.POOLS, Source.SERVICES)
+_CONFIGURATION = (IP_ADDRESS_POOL, L2_ADVERTISEMENT)
 
 
 async def _version(session: ApiSession) -> Learned[str]:
@@ -171,7 +174,10 @@ def _daemon_set(body: Mapping[str, Any]) -> Workload:
 
 
 def _metallb(body: Mapping[str, Any]) -> Workload | None:
-    return _deployment(body) if "controller" in _name(body) else None
+    """Return the Deployment if it is MetalLB's controller: in its namespace there may be ours."""
+    metadata = metadata_of(body)
+    ours = metadata is not None and metadata.labels.get("app.kubernetes.io/name") == "lbctl"
+    return _deployment(body) if "controller" in _name(body) and not ours else None
 
 
 async def _leases(session: ApiSession, namespace: str) -> Learned[tuple[LeaseFacts, ...]]:
@@ -248,6 +254,22 @@ def _pools(items: Learned[list[Any]]) -> Learned[tuple[Pool, ...]]:
     if isinstance(items, Unknown):
         return items
     return judge_pools(fold({Source.POOLS: items})).ranked
+
+
+def _strays(
+    lists: Mapping[str, Learned[list[Any]]], namespace: str
+) -> Learned[tuple[ObjectKey, ...]]:
+    found: list[ObjectKey] = []
+    for kind, items in lists.items():
+        if isinstance(items, Unknown):
+            return items
+        metadata = (metadata_of(item) for item in items)
+        found += [
+            ObjectKey(kind, one.namespace, one.name)
+            for one in metadata
+            if one is not None and one.namespace != namespace
+        ]
+    return tuple(found)
 
 
 def _service_ranges(items: Learned[list[Any]]) -> Learned[tuple[Range, ...]]:

@@ -91,15 +91,26 @@ def down(name: str) -> None:
     "-o", "output", default="table", show_default=True, type=click.Choice(["table", "json"])
 )
 def status(name: str | None, output: str) -> None:
-    """Show machines, their programs and cables."""
+    """Show machines, their programs and cables; of all labs, also beside one that is broken."""
+    found, broken = [], []
     with told():
-        found = [labs.status(each) for each in ([name] if name else records.names())]
+        for each in [name] if name else records.names():
+            try:
+                found.append(labs.status(each))
+            except (records.NoLabError, *labs.FAILURES) as error:
+                if name:
+                    raise
+                broken.append(f"lbctl lab: {error}")
     if output == "json":
         click.echo(json.dumps([asdict(each) for each in found], indent=1, default=str))
-        return
-    for each in found:
-        click.echo("\n".join(_lines(each)))
-    if not found:
+    else:
+        for one in found:
+            click.echo("\n".join(_lines(one)))
+    for line in broken:
+        click.echo(line, err=True)
+    if broken:
+        sys.exit(1)
+    if not found and output != "json":
         click.echo("no lab is up", err=True)
 
 

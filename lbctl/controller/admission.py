@@ -1,34 +1,91 @@
-"""Judge a pool that somebody is about to write: would it overlap a pool in effect? No I/O.
+"""Judge a configuration object that somebody is about to write. No I/O.
 
-The text is the one that the condition `Accepted` would show, from the same function over the
-same pools in effect. Only this rule is refused early, because it needs other objects: what one
-object can say wrong is refused by its schema, and everything is reported on the object anyway.
-Runs in kopf's thread: it reads one immutable value, which the reflectors' loop replaces.
+The words are those of the condition `Accepted`: the same parser and the same rules over the same
+pools in effect. So whatever the condition would say is said at the door, also in MetalLB's group,
+whose schema lets more through than ours. A reference to a pool that does not exist is a warning,
+because an advertisement may be applied before its pool.
+
+Let through on purpose: an update that leaves `spec` alone (refusing a label makes no pool better)
+and an update in another namespace (with a warning: it may be somebody else's object). Runs in
+kopf's thread: it reads one immutable value, which the reflectors' loop replaces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lbctl.kube.crds.ip_address_pool import parse_pool
-from lbctl.plan.pools import PoolBook, join_problems, overlap_problems
+from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
+from lbctl.model.configuration import Configured, Verdict
+from lbctl.model.names import ObjectKey
+from lbctl.model.outcome import Problem
+from lbctl.plan.advertisements import judge_advertisement, unknown_pools
+from lbctl.plan.pools import PoolBook, judge_candidate
 
 
-class PoolJudge:
-    """Say why a pool is refused; `book` returns the present judgement on all pools."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """Say yes, with what the writer should know all the same."""
 
-    def __init__(self, book: Callable[[], PoolBook]) -> None:
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """Say no, in one message that names object, field and cure."""
+
+    message: str
+
+
+Answer = Admitted | Denied
+Body = Mapping[str, Any]
+
+
+class Judge:
+    """Answer for one installation; `book` returns the present judgement on all its pools."""
+
+    def __init__(self, book: Callable[[], PoolBook], *, namespace: str) -> None:
         self._book = book
+        self._namespace = namespace
 
-    def __call__(self, body: Mapping[str, Any], old: Mapping[str, Any] | None) -> str | None:
-        """Return the refusal of `body`, which replaces `old` if there is one."""
-        if old is not None and old.get("spec") == body.get("spec"):
-            # A label or a finalizer: refusing it would not make the pools better.
-            return None
-        parsed = parse_pool(dict(body))
-        if parsed is None or parsed.spec is None:
-            return None
-        in_effect = sorted(self._book().ranked, key=lambda pool: pool.name)
-        problems = overlap_problems(parsed.spec, in_effect)
-        return join_problems(problems) if problems else None
+    def pool(self, body: Body, old: Body | None) -> Answer:
+        """Judge an IPAddressPool that is created, or that replaces `old`."""
+        found = parse_pool(dict(body))
+        if found is None:
+            return Admitted()
+        return self._by_place(found, body, old) or _answer(
+            found.key, judge_candidate(found, self._book())
+        )
+
+    def advertisement(self, body: Body, old: Body | None) -> Answer:
+        """Judge an L2Advertisement that is created, or that replaces `old`."""
+        found = parse_l2_advertisement(dict(body))
+        if found is None:
+            return Admitted()
+        pools = {key.name for key in self._book().judged}
+        return self._by_place(found, body, old) or _answer(
+            found.key, judge_advertisement(found, pools), unknown_pools(found, pools)
+        )
+
+    def _by_place(self, found: Configured[Any], body: Body, old: Body | None) -> Answer | None:
+        """Return the answer that needs no look at the fields, if there is one."""
+        key = found.key
+        if key.namespace == self._namespace:
+            same = old is not None and old.get("spec") == body.get("spec")
+            return Admitted() if same else None
+        only = f"lbctl reads its configuration in namespace {self._namespace} only"
+        if old is not None:
+            return Admitted(warnings=(f"{key}: metadata.namespace: {only}; move the object there",))
+        return Denied(
+            message=f"{key}: metadata.namespace: {only}; create the object there (or, if another "
+            f"installation serves namespace {key.namespace}, add that namespace to the chart's "
+            "webhook.otherNamespaces)"
+        )
+
+
+def _answer(key: ObjectKey, verdict: Verdict, doubts: Iterable[Problem] = ()) -> Answer:
+    if verdict.accepted:
+        return Admitted(warnings=tuple(f"{key}: {doubt}" for doubt in doubts))
+    return Denied(message=f"{key}: {verdict.message}")

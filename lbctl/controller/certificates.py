@@ -102,6 +102,9 @@ def why_unfit(pair: ServingPair, *, dns_names: tuple[str, ...], now: dt.datetime
     missing = set(dns_names) - set(names.value.get_values_for_type(x509.DNSName))
     if missing:
         return f"it does not name {', '.join(sorted(missing))}"
+    if certificate.not_valid_before_utc > now:
+        # Made by a leader whose clock was ahead: API servers would refuse it until then.
+        return f"it begins on {certificate.not_valid_before_utc:%Y-%m-%d}"
     if certificate.not_valid_after_utc - now < RENEW_BEFORE:
         return f"it ends on {certificate.not_valid_after_utc:%Y-%m-%d}"
     return None

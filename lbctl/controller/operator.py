@@ -1,9 +1,10 @@
 """Run kopf as the admission server, in a thread and an event loop of its own, under a supervisor.
 
 kopf cancels every task of its loop when it ends, and several answers of an API server end it
-(measured; the regression tests name them). So it shares nothing with the reconciler but one
-function, `judge`, which reads an immutable value. Whatever kills it, this module starts it again
-after a pause, and allocation does not notice.
+(measured; the regression tests name them). So it shares nothing with the reconciler but the
+doors' `judge`, which reads an immutable value. Whatever kills it, this module starts it again
+after a pause, and allocation does not notice. A new certificate needs no new life: it is loaded
+into the TLS context that is in use, so no question goes unanswered meanwhile.
 
 What kopf must not do is switched off here: no storage on objects, no finalizer of others
 touched, no peering, no Events, no lasting scan, no management of the webhook configuration
@@ -16,12 +17,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 # kopf imports `kubernetes` when it can, for 19 MiB and nothing that is used here.
 _BLOCK_KUBERNETES = "kubernetes" not in sys.modules
@@ -35,30 +37,36 @@ if _BLOCK_KUBERNETES:
 
 from lbctl.api.backoff import Backoff  # noqa: E402 - as above
 from lbctl.api.credentials import Credentials, TokenSource  # noqa: E402 - as above
+from lbctl.controller.admission import Admitted, Answer, Denied  # noqa: E402 - as above
 from lbctl.controller.certificates import ServingPair  # noqa: E402 - as above
+from lbctl.kube.groups import Resource  # noqa: E402 - as above
 
 logger = logging.getLogger(__name__)
 
-HANDLER_PATH = "ipaddresspools"
-"""The webhook's URL path: kopf serves each handler under its id. The chart names it, too."""
 REFUSED_CODE = 403
 """What an admission webhook answers when a rule says no (the API server's own default)."""
 TLS_GOODBYE_S = 0.1
 SETTLED_S = 60.0
 """After a life of this length the next failure starts the backoff from its beginning."""
 
-Judge = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str | None]
-"""New and old API object of a pool -> why it is refused, or None. Called in kopf's thread."""
+Judge = Callable[[Mapping[str, Any], Mapping[str, Any] | None], Answer]
+"""New and old API object -> the answer; old is None for a creation. Called in kopf's thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Name a kind and who judges it. The URL path is the kind's plural, which the chart names, too."""
+
+    resource: Resource
+    judge: Judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSettings:
-    """Say where to listen (`host` None is every address) and which group the pools are in."""
+    """Say where to listen (`host` None is every address) and what is judged."""
 
     port: int
-    group: str
-    version: str
-    plural: str
+    doors: tuple[Door, ...]
     host: str | None = None
 
 
@@ -74,14 +82,13 @@ class Operator:
         settings: OperatorSettings,
         *,
         credentials: Credentials,
-        judge: Judge,
         backoff: Backoff | None = None,
     ) -> None:
         self.settings = settings
         self._credentials = credentials
-        self._judge = judge
         self._backoff = backoff or Backoff(first_s=0.5, most_s=30.0)
         self._pair: ServingPair | None = None
+        self._tls = _server_context()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -92,7 +99,15 @@ class Operator:
         self.serving = False
 
     def serve(self, pair: ServingPair) -> None:
-        """Serve with this pair from now on; starts the thread, or another life of kopf."""
+        """Serve with this pair from now on; the first one starts the thread.
+
+        A pair that TLS cannot use changes nothing: what was served before is served on.
+        """
+        try:
+            _load(_server_context(), pair)
+        except ssl.SSLError as error:
+            logger.warning("the webhook certificate cannot be used: %s", error)
+            return
         with self._lock:
             if pair == self._pair or self._closing.is_set():
                 return
@@ -101,37 +116,32 @@ class Operator:
                 # A daemon: a kopf that cannot end must not keep the process from ending.
                 self._thread = threading.Thread(target=self._supervise, name="kopf", daemon=True)
                 self._thread.start()
-                return
-        self._end_life()
+            elif self.loop is not None:
+                # OpenSSL wants a context changed by the thread that makes connections of it. The
+                # loop may have closed a moment ago: the next life loads the pair by itself.
+                with contextlib.suppress(RuntimeError):
+                    self.loop.call_soon_threadsafe(_load, self._tls, pair)
 
     def stop(self, timeout_s: float) -> bool:
         """End kopf for good; return whether its thread ended in time."""
         self._closing.set()
-        self._end_life()
+        with self._lock:
+            if self.loop is not None and self._stop is not None:
+                # The loop may have closed on its own a moment ago.
+                with contextlib.suppress(RuntimeError):
+                    self.loop.call_soon_threadsafe(self._stop.set)
         if self._thread is None:
             return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _end_life(self) -> None:
-        with self._lock:
-            loop, stop = self.loop, self._stop
-            if loop is None or stop is None:
-                return
-            # The loop may have closed on its own a moment ago.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(stop.set)
-
     def _supervise(self) -> None:
         failures = 0
         while not self._closing.is_set():
-            pair = self._pair
-            if pair is None:
-                return  # unreachable: the thread is started after the pair was set
             began = time.monotonic()
             try:
                 with asyncio.Runner(loop_factory=_ServingLoop) as runner:
-                    runner.run(self._live(pair))
+                    runner.run(self._live())
                 why = "it ended"
             except asyncio.CancelledError:
                 why = "its tasks were cancelled"
@@ -141,13 +151,12 @@ class Operator:
                 self.serving = False
                 with self._lock:
                     self.loop = self._stop = None
-            if self._closing.is_set() or pair != self._pair:
-                failures = 0
-                continue
+            if self._closing.is_set():
+                return
             failures = 1 if time.monotonic() - began >= SETTLED_S else failures + 1
             delay_s = self._backoff.delay_s(failures)
             logger.warning(
-                "the admission server stopped (%s); starting again in %.1f s; pools are "
+                "the admission server stopped (%s); starting again in %.1f s; objects are "
                 "judged by their conditions meanwhile, and allocation goes on",
                 why,
                 delay_s,
@@ -155,39 +164,27 @@ class Operator:
             if not self._closing.wait(delay_s):
                 self.restarts += 1
 
-    async def _live(self, pair: ServingPair) -> None:
+    async def _live(self) -> None:
         """Run kopf once, until it fails or is told to stop."""
         stop = asyncio.Event()
         with self._lock:
-            self.loop, self._stop = asyncio.get_running_loop(), stop
-            if self._closing.is_set() or pair != self._pair:
+            if self._closing.is_set() or self._pair is None:
                 return
+            self.loop, self._stop = asyncio.get_running_loop(), stop
+            _load(self._tls, self._pair)
         self.lives += 1
+        server = _Server(addr=self.settings.host, port=self.settings.port, context=self._tls)
         async with self._logged_in() as client:
-            with _memory_file(pair.certificate_pem.rstrip() + b"\n" + pair.key_pem) as path:
-                self.serving = True
-                await self._operate(client, pair, path, stop)
+            self.serving = True
+            await kopf.operator(
+                registry=self._registry(client),
+                settings=_settings(server),
+                clusterwide=True,
+                standalone=True,
+                stop_flag=stop,
+            )
         # TLS connections end a moment after they were closed, and need the loop for it.
         await asyncio.sleep(TLS_GOODBYE_S)
-
-    async def _operate(
-        self, client: aiohttp.ClientSession, pair: ServingPair, path: str, stop: asyncio.Event
-    ) -> None:
-        await kopf.operator(
-            registry=self._registry(client),
-            settings=_settings(
-                kopf.WebhookServer(
-                    addr=self.settings.host,
-                    port=self.settings.port,
-                    certfile=path,
-                    pkeyfile=path,
-                    cadata=pair.trusted_pem,
-                )
-            ),
-            clusterwide=True,
-            standalone=True,
-            stop_flag=stop,
-        )
 
     def _logged_in(self) -> aiohttp.ClientSession:
         """Return a client that is ours to close: kopf leaves its own open when it is killed.
@@ -210,20 +207,41 @@ class Operator:
         async def log_in(**_: Any) -> kopf.AiohttpSession:
             return kopf.AiohttpSession(server=self._credentials.server, aiohttp_session=client)
 
-        @kopf.on.validate(
-            self.settings.group,
-            self.settings.version,
-            self.settings.plural,
-            id=HANDLER_PATH,
-            operations=["CREATE", "UPDATE"],
-            registry=registry,
-        )
-        async def judge_pool(body: Mapping[str, Any], **facts: Any) -> None:
-            refusal = self._judge(body, facts.get("old"))
-            if refusal is not None:
-                raise kopf.AdmissionError(refusal, code=REFUSED_CODE)
-
+        for door in self.settings.doors:
+            kopf.on.validate(
+                door.resource.group,
+                door.resource.version,
+                door.resource.plural,
+                id=door.resource.plural,
+                operations=["CREATE", "UPDATE"],
+                registry=registry,
+            )(_handler(door.judge))
         return registry
+
+
+def _handler(judge: Judge) -> Callable[..., Awaitable[None]]:
+    async def handle(body: Mapping[str, Any], warnings: list[str], **facts: Any) -> None:
+        try:
+            answer = judge(body, facts.get("old"))
+        except Exception:  # our own fault must refuse nobody's object, and kopf would refuse it
+            logger.exception("cannot judge an object: it is let through, its condition will tell")
+            return
+        match answer:
+            case Admitted():
+                warnings.extend(answer.warnings)
+            case Denied():
+                raise kopf.AdmissionError(answer.message, code=REFUSED_CODE)
+            case _:
+                assert_never(answer)
+
+    return handle
+
+
+class _Server(kopf.WebhookServer):
+    """Take the TLS context as it is: kopf would load files into it, or a certificate of its own."""
+
+    def _build_ssl(self) -> tuple[bytes | None, ssl.SSLContext | None]:
+        return None, self.context
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -274,12 +292,22 @@ def _settings(server: kopf.WebhookServer) -> kopf.OperatorSettings:
     return settings
 
 
+def _server_context() -> ssl.SSLContext:
+    return ssl.create_default_context(purpose=ssl.Purpose.CLIENT_AUTH)
+
+
+def _load(context: ssl.SSLContext, pair: ServingPair) -> None:
+    """Use the pair for every handshake from now on; connections that stand keep theirs."""
+    with _memory_file(pair) as path:
+        context.load_cert_chain(path)
+
+
 @contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
+def _memory_file(pair: ServingPair) -> Iterator[str]:
     """Yield a path that OpenSSL can open: the key touches no disk, and the root is read-only."""
     descriptor = os.memfd_create("webhook-certificate")
     try:
-        os.write(descriptor, content)
+        os.write(descriptor, pair.certificate_pem.rstrip() + b"\n" + pair.key_pem)
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)

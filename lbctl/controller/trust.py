@@ -92,6 +92,7 @@ class Trust:
         self._wall = wall
         self._served: ServingPair | None = None
         self._configured = False
+        self._renewed = False
         self._failures = 0
         self._unfit: str | None = None
         self._secret_path = object_path(
@@ -128,19 +129,25 @@ class Trust:
         unfit = "there is none" if pair is None else why_unfit(
             pair, dns_names=self._names.dns_names, now=now
         )  # fmt: skip
+        self._renewed = False
         if unfit is not None and self._leadership.may_write():
             if unfit != self._unfit:
                 logger.info("making a new webhook certificate: %s", unfit)
             self._unfit = unfit
             try:
-                pair = await self._renew(secret, pair, now)
+                # A Secret that was deleted leaves what every replica still serves: that must be
+                # trusted until the new pair has reached them.
+                pair = await self._renew(secret, self._served or pair, now)
+                self._renewed = pair is not None
             except ApiError:
                 # One that ends soon, or has ended, serves better than none.
                 self._serve(pair)
                 raise
         if unfit is None:
             self._unfit = None
-        self._serve(pair)
+        if not (self._renewed and self._served):
+            self._serve(pair)
+        # Else API servers first learn whom to trust; the next look, which comes soon, serves it.
         if pair is not None and self._leadership.may_write():
             await self._trust(pair)
 
@@ -235,8 +242,10 @@ class Trust:
 
     async def _pause(self) -> None:
         """Wait for the next look; the one who gains the Lease looks at once."""
-        settled = self._served is not None and (
-            self._configured or not self._leadership.may_write()
+        settled = (
+            self._served is not None
+            and not self._renewed
+            and (self._configured or not self._leadership.may_write())
         )
         seconds = self._pace.settled_s if settled else self._pace.eager_s
         if self._failures:

@@ -99,8 +99,6 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
 
 def claims(service: Service, before: list[Claim]) -> list[Claim]:
     """Return the addresses that the Service has: for each family from `before`, else as shown."""
-    if not service.addresses:
-        return before
     shown: list[Claim] = [
         (address, (_marked_pool(service.mark, address),)) for address in service.addresses
     ]

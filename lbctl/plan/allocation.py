@@ -190,7 +190,7 @@ class _Round:
             self._lines.discard(service.key)
             self._decide(service, foreign)
             return None
-        held = claims(service, before)
+        held = claims(service, before) if service.addresses else before
         if not service.cluster_ips:
             self._lines.add(Line.EDIT, service)
             self._decide(service, _no_cluster_ip(service, held))
@@ -240,14 +240,24 @@ class _Round:
 
     def _try(self, pending: Pending, avoid: dict[int, Pending]) -> bool:
         """Give the Service what there is; return whether that is all it needs."""
+        service, request = pending.service, pending.service.request
+        if not (request.addresses or request.problem or pending.picks or len(pending.wanted) != 1):
+            # Nearly every Service, so this is written out: any one address will do.
+            pick = self._chooser.free(service, pending.wanted[0], avoid)
+            if pick is None:
+                return False
+            self._draft.hold(service, pick.slot, pick.shelf)
+            pending.picks = (pick,)
+            self._conclude(pending)
+            return True
         if avoid:
-            for slot in map(slot_of, pending.service.request.addresses):
+            for slot in map(slot_of, request.addresses):
                 if avoid.get(slot) is pending:
                     del avoid[slot]
         found = self._chooser.find(pending, avoid)
         if found:
             self._chooser.take(pending, found)
-        if len(pending.picks) < len(pending.wanted) or pending.service.request.problem:
+        if len(pending.picks) < len(pending.wanted) or request.problem:
             return False
         self._conclude(pending)
         return True
@@ -317,8 +327,10 @@ class _Round:
             pools = tuple(pick.pool for pick in picks)
             words = (said for pick in picks for said in pick.trace)
             trace = tuple(dict.fromkeys((*words, *tail)))
-        # By place: this line runs for every Service, and keywords take twice as long.
-        outcome = Outcome(service.key, addresses, pools, refused, trace, pending.lost)
+        # Past its constructor, a call less: this runs for every Service.
+        outcome: Outcome = tuple.__new__(
+            Outcome, (service.key, addresses, pools, refused, trace, pending.lost)
+        )
         if refused is None or outcome.reason is Reason.ALLOCATED:
             self._lines.discard(service.key)
         else:

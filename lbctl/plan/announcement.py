@@ -1,8 +1,9 @@
 """Who announces which address, with a yes or no and its reason for every node. Pure.
 
-One plan for everybody: each speaker takes the part with its own name, the controller the
-condition `lbctl.io/Announced`, and `lbctl explain` the whole. It depends on the snapshot alone,
-so all speakers that see the same world agree without talking.
+One plan for everybody: each speaker takes the part with its own name, the controller asks about
+single addresses that nobody reports (`lbctl.plan.announced`), and `lbctl explain` takes the
+whole. It depends on the snapshot alone, so all speakers that see the same world agree without
+talking.
 
 The plan is incremental by Service: only the addresses that a changed Service has or had are
 judged again. Nodes, speakers, pools and advertisements change rarely; they ask for a full plan
@@ -193,37 +194,16 @@ def plan_announcements(
     )
 
 
-def announced(announcement: Announcement, service: Service) -> Refused | None:
-    """Return None when every address of the Service is announced, else why one is not.
-
-    This is the condition `lbctl.io/Announced`; the first address that is not decides.
-    """
-    if not service.addresses:
-        return Refused(reason=Reason.NOT_ALLOCATED, detail="the Service has no address yet")
-    for address in service.addresses:
-        unlawful = announcement.unlawful.get(service.key, {}).get(address)
-        if unlawful is not None:
-            return unlawful
-        plan = announcement.addresses.get(address)
-        if plan is None:
-            return Refused(reason=Reason.NOT_ALLOCATED, detail=f"{address} is not ours to announce")
-        if plan.owner is None:
-            return plan.refused
-    return None
-
-
-def _full_plan(snapshot: Snapshot, load_balancer_class: str | None) -> Announcement:
-    shown: dict[ServiceKey, tuple[Address, ...]] = {}
-    claimants: dict[Address, frozenset[ServiceKey]] = {}
-    for key, service in snapshot.services.items():
-        found = _shown(service, load_balancer_class)
-        if found:
-            shown[key] = found
-        for address in found:
-            claimants[address] = claimants.get(address, frozenset()) | {key}
+def judge_addresses(
+    snapshot: Snapshot,
+    reaches: Reaches,
+    claimants: Mapping[Address, frozenset[ServiceKey]],
+    *,
+    shown: Mapping[ServiceKey, tuple[Address, ...]] | None = None,
+) -> Announcement:
+    """Return the plan for these addresses alone; `claimants` are all Services that show each."""
     addresses: dict[Address, AddressPlan] = {}
     unlawful: dict[ServiceKey, Mapping[Address, Refused]] = {}
-    reaches = survey(snapshot)
     _judge(
         snapshot,
         reaches,
@@ -235,10 +215,22 @@ def _full_plan(snapshot: Snapshot, load_balancer_class: str | None) -> Announcem
     return Announcement(
         addresses=addresses,
         unlawful=unlawful,
-        shown=shown,
+        shown=shown or {},
         claimants=claimants,
         reaches=reaches,
     )
+
+
+def _full_plan(snapshot: Snapshot, load_balancer_class: str | None) -> Announcement:
+    shown: dict[ServiceKey, tuple[Address, ...]] = {}
+    claimants: dict[Address, frozenset[ServiceKey]] = {}
+    for key, service in snapshot.services.items():
+        found = _shown(service, load_balancer_class)
+        if found:
+            shown[key] = found
+        for address in found:
+            claimants[address] = claimants.get(address, frozenset()) | {key}
+    return judge_addresses(snapshot, survey(snapshot), claimants, shown=shown)
 
 
 def _shown(service: Service | None, load_balancer_class: str | None) -> tuple[Address, ...]:
@@ -302,7 +294,9 @@ def _plan_address(
         services=tuple(service.key for service in holders),
         owner=owner,
         links=deciding.reach.able[owner].links if owner is not None else (),
-        refused=None if owner is not None else _why_nobody(deciding),
+        refused=None
+        if owner is not None
+        else reaches.uncovered(deciding.service, pool) or _why_nobody(deciding),
         in_subnet=bool(in_subnet),
         parts=parts,
     )
@@ -363,7 +357,7 @@ __all__ = [
     "Eligible",
     "Part",
     "Verdict",
-    "announced",
     "announcement_plan",
+    "judge_addresses",
     "plan_announcements",
 ]

@@ -20,6 +20,9 @@ from lbctl.plan.serving import Slate, Slates, asked_pool
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import slot_of
 
+_new = tuple.__new__
+"""Make a named tuple past its own constructor: a call less in every decision."""
+
 
 class Chooser:
     """Choose addresses in one draft."""
@@ -43,14 +46,17 @@ class Chooser:
                 asked = self._asked(pending, family)
                 pick = asked if isinstance(asked, Pick) else None
             else:
-                pick = self._free(service, family, avoid)
-                if pick is None and avoid:
-                    pick = self._free(service, family, ())
+                pick = self.free(service, family, avoid)
             if pick is not None:
                 found.append(pick)
             elif pending.all_or_nothing:
                 return []
         return found
+
+    def free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
+        """Return any address of the family that the Service may have, those in `avoid` last."""
+        pick = self._free(service, family, avoid)
+        return self._free(service, family, ()) if pick is None and avoid else pick
 
     def take(self, pending: Pending, found: list[Pick]) -> None:
         for pick in found:
@@ -93,11 +99,17 @@ class Chooser:
             over = True
             if isinstance(step, int):
                 chosen = self._to_share(service, step) if sharing else None
-                if chosen is None and not (over := draft.shelves[step].full):
-                    chosen = draft.shelf(step).choose(draft.holders, avoid)
+                if chosen is None:
+                    shelf = draft.shelves[step]
+                    over = shelf.taken >= shelf.label.capacity
+                    if not over:
+                        chosen = draft.shelf(step).choose(draft.holders, avoid)
                 if chosen is not None:
                     slot, words = chosen
-                    return Pick(slot, words.pool, step, self._trace(slate, index, words))
+                    trace = slate.traces.get(id(words)) if index <= slate.begin else None
+                    if trace is None:
+                        trace = self._trace(slate, index, words)
+                    return _new(Pick, (slot, words.pool, step, trace))
             if over and index == slate.begin:
                 slate.begin += 1
             index += 1
@@ -105,15 +117,10 @@ class Chooser:
 
     def _trace(self, slate: Slate, index: int, words: Tried) -> tuple[Tried, ...]:
         """Return what the pools before this one answer, then its words."""
-        if index > slate.begin:
-            return (*map(self._answer, slate.steps[:index]), words)
-        known = slate.traces.get((index, words.detail))
-        if known is None:
-            known = slate.traces[index, words.detail] = (
-                *map(self._answer, slate.steps[:index]),
-                words,
-            )
-        return known
+        trace = (*map(self._answer, slate.steps[:index]), words)
+        if index <= slate.begin:
+            slate.traces[id(words)] = trace
+        return trace
 
     def _to_share(self, service: Service, number: int) -> tuple[int, Tried] | None:
         draft = self._draft

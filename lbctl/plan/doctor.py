@@ -11,10 +11,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 from lbctl.model.address import Address, Range
-from lbctl.model.names import NodeName, ServiceKey
+from lbctl.model.learned import Learned, Unknown
+from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
 
 SLACK_S: Final = 5.0
@@ -38,17 +39,6 @@ class Check:
     level: Level
     detail: str
     cure: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """Say why a fact could not be learned."""
-
-    why: str
-
-
-Fact = TypeVar("Fact")
-Learned: TypeAlias = Fact | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +109,8 @@ class Facts:
     service_ranges: Learned[tuple[Range, ...]]
     cluster_ips: Learned[Mapping[ServiceKey, tuple[Address, ...]]]
     metallb_controllers: Learned[tuple[Workload, ...]]
+    strays: Learned[tuple[ObjectKey, ...]]
+    """Pools and advertisements in namespaces where lbctl does not read them."""
     lbctl_namespace: str
     api_group: str
     load_balancer_class: str | None
@@ -142,6 +134,7 @@ def diagnose(facts: Facts) -> Diagnosis:
         checks=(
             _api(facts),
             _definitions(facts),
+            _strays(facts),
             _controller(facts),
             _lease(facts),
             _speakers(facts),
@@ -188,6 +181,20 @@ def _definitions(facts: Facts) -> Check:
         return _failed(name, _some(wrong), cure)
     versions = ", ".join(sorted({version for _, version in facts.wanted_definitions}))
     return _ok(name, f"all {len(facts.wanted_definitions)} are established and serve {versions}")
+
+
+def _strays(facts: Facts) -> Check:
+    name = "pools and advertisements"
+    if isinstance(facts.strays, Unknown):
+        return _unknown(name, facts.strays)
+    if facts.strays:
+        detail = f"not read, because of their namespace: {_some(map(str, sorted(facts.strays)))}"
+        cure = (
+            f"Move them to namespace {facts.lbctl_namespace}, unless another installation reads "
+            "them."
+        )
+        return _warning(name, detail, cure)
+    return _ok(name, f"all are in namespace {facts.lbctl_namespace}, where lbctl reads them")
 
 
 def _controller(facts: Facts) -> Check:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from lbctl.model.address import Family
@@ -25,9 +26,8 @@ Order = tuple[str, str, str, str]
 """The age of a Service: created, namespace, name, and its uid (who comes again is new)."""
 
 
-def age(service: Service) -> Order:
-    """Return what orders Services: the older first, by name within one second."""
-    return (service.created, service.key.namespace, service.key.name, service.uid)
+age: Callable[[Service], Order] = attrgetter("created", "key.namespace", "key.name", "uid")
+"""Return what orders Services: the older first, by name within one second."""
 
 
 class Pick(NamedTuple):

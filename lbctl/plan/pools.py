@@ -6,14 +6,14 @@ was not edited. "Already in effect" is read from the previous judgement and, aft
 the condition on the object, so nothing moves because a process started.
 
 A pool object that exists but is not in effect is in *limbo*: it gives no address, but the Services
-that have one from it keep it (`PoolBook.keeper`). The texts of `overlap_problems` are those of the
-admission webhook too. Called by `lbctl.plan.allocation`, the webhook and the command.
+that have one from it keep it (`PoolBook.keeper`). `judge_candidate` gives the admission webhook the
+same verdict in the same words. Called by `lbctl.plan.allocation`, the webhook and the command.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -139,27 +139,46 @@ def pool_rank(pool: Pool) -> tuple[bool, bool, int, str]:
     return (False, allocation.priority == 0, allocation.priority, pool.name)
 
 
+def judge_candidate(entry: Configured[Pool], book: PoolBook) -> Verdict:
+    """Return the verdict on a pool that would join those in effect, or replace its old form."""
+    return _judge(entry, _Occupied.of(book))
+
+
 def overlap_problems(candidate: Pool, others: Iterable[Pool]) -> tuple[Problem, ...]:
     """Return a problem for each range of `candidate` that has addresses in common with `others`.
 
-    A pool of the same name and namespace among the others is the candidate's old form.
+    A pool of the same name and namespace among the others is the candidate's old form. No other
+    pool overlaps itself: two pools of 1,000 ranges each are compared in one pass.
     """
-    others = [
-        other
-        for other in others
-        if (other.name, other.namespace) != (candidate.name, candidate.namespace)
-    ]
     return tuple(
         Problem(
             path=f"spec.addresses[{index}]",
-            message=f"{block} of pool {candidate.name} overlaps {theirs} of pool {other.name}; "
+            message=f"{candidate.ranges[index]} of pool {candidate.name} overlaps "
+            f"{other.ranges[theirs]} of pool {other.name}; "
             "remove the common addresses from one of the two",
         )
-        for index, block in enumerate(candidate.ranges)
-        for other in others
-        for theirs in other.ranges
-        if block.overlaps(theirs)
+        for index, _, other, theirs in sorted(
+            (
+                (index, order, other, theirs)
+                for order, other in enumerate(others)
+                if (other.name, other.namespace) != (candidate.name, candidate.namespace)
+                for index, theirs in _common(candidate, other)
+            ),
+            key=lambda found: (found[0], found[1], found[3]),
+        )
     )
+
+
+def _common(mine: Pool, other: Pool) -> Iterator[tuple[int, int]]:
+    """Yield the indexes of ranges with addresses in common."""
+    theirs = sorted((*block_of(block), index) for index, block in enumerate(other.ranges))
+    starts = [first for first, _, _ in theirs]
+    for index, (first, last) in enumerate(map(block_of, mine.ranges)):
+        at = max(bisect_right(starts, first) - 1, 0)
+        while at < len(theirs) and starts[at] <= last:
+            if theirs[at][1] >= first:
+                yield index, theirs[at][2]
+            at += 1
 
 
 def inner_overlap_problems(pool: Pool) -> tuple[Problem, ...]:
@@ -210,7 +229,7 @@ def _judge(entry: Configured[Pool], in_effect: _Occupied) -> Verdict:
             empty = "the pool holds no address; list a CIDR such as 192.0.2.0/24"
             problems = (*problems, Problem(path="spec.addresses", message=empty))
         namesake = in_effect.pools.get(pool.name)
-        if namesake is not None:
+        if namesake is not None and namesake.namespace != pool.namespace:
             text = (
                 f"there is a pool {pool.name} in namespace {namesake.namespace} already; rename it"
             )
@@ -231,6 +250,15 @@ class _Occupied:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.names: list[PoolName] = []
+
+    @classmethod
+    def of(cls, book: PoolBook) -> _Occupied:
+        """Return what the pools in effect occupy."""
+        occupied = cls()
+        occupied.pools = {pool.name: pool for pool in book.ranked}
+        occupied.starts, occupied.ends = list(book.starts), list(book.ends)
+        occupied.names = [book.ranked[home].name for home in book.homes]
+        return occupied
 
     def add(self, pool: Pool) -> None:
         self.pools[pool.name] = pool

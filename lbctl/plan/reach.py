@@ -8,8 +8,9 @@ links and subnets are judged once per set and family, not once per Service: a fu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from lbctl.model.address import Address, Family, family_of
 from lbctl.model.advertisement import L2Advertisement
@@ -18,6 +19,7 @@ from lbctl.model.names import NodeName, ObjectKey, PoolName
 from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.outcome import Refused
 from lbctl.model.pool import Pool
+from lbctl.model.reason import Reason
 from lbctl.model.selector import any_matches
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
@@ -53,6 +55,8 @@ class Reaches:
     nodes: Mapping[NodeName, Node]
     speakers: Mapping[NodeName, SpeakerReport]
     advertisements: tuple[L2Advertisement, ...]
+    blind: bool = False
+    """No node at all was Ready, so readiness was not counted (`believed`)."""
     _by_pool: dict[PoolName, tuple[L2Advertisement, ...]] = field(default_factory=dict)
     _by_advertisements: dict[tuple[tuple[str, str], ...], dict[Family, Reach]] = field(
         default_factory=dict
@@ -74,6 +78,19 @@ class Reaches:
             if not item.service_selectors or any_matches(item.service_selectors, service.labels)
         )
 
+    def uncovered(self, service: Service, pool: PoolName) -> Refused | None:
+        """Return what is wrong when no advertisement covers the pool and the Service."""
+        if self.matching(service, pool):
+            return None
+        names = ", ".join(item.name for item in self.covering(pool))
+        return Refused(
+            reason=Reason.NO_ADVERTISEMENT,
+            detail=f"the serviceSelectors of {names}, which cover pool {pool}, do not select this "
+            "Service"
+            if names
+            else f"no L2Advertisement covers pool {pool}",
+        )
+
     def covering(self, pool: PoolName) -> tuple[L2Advertisement, ...]:
         """Return the advertisements that cover the pool, whatever the Service.
 
@@ -90,12 +107,51 @@ class Reaches:
 
 def survey(snapshot: Snapshot) -> Reaches:
     """Take from the snapshot what decides where Services can be announced."""
+    nodes = believed(snapshot.nodes)
     return Reaches(
         pools=pools_by_name(snapshot.pools),
-        nodes=dict(believed(snapshot.nodes)),
+        nodes=dict(nodes),
         speakers=dict(snapshot.speakers),
         advertisements=_valid(snapshot.advertisements),
+        blind=nodes is not snapshot.nodes,
     )
+
+
+def renewed(reaches: Reaches, snapshot: Snapshot, names: Collection[NodeName]) -> Reaches | None:
+    """Return the survey with the present Nodes and SpeakerStatuses of these names.
+
+    None if one of them can now do something else than before, under any set of advertisements
+    that was asked for: then everything is to be judged anew. So a label that nobody selects by
+    costs two looks at one node, whatever the size of the cluster.
+    """
+    present = believed(snapshot.nodes)
+    if reaches.blind or present is not snapshot.nodes:
+        return None
+    nodes = _with(reaches.nodes, present, names)
+    speakers = _with(reaches.speakers, snapshot.speakers, names)
+    for key in reaches._by_advertisements:  # noqa: SLF001 - it is this module's own cache
+        matching = tuple(
+            item for item in reaches.advertisements if (item.namespace, item.name) in key
+        )
+        before = _judge(_only(reaches.nodes, names), reaches.speakers, matching)
+        if before != _judge(_only(nodes, names), speakers, matching):
+            return None
+    return replace(reaches, nodes=nodes, speakers=speakers)
+
+
+Value = TypeVar("Value")
+
+
+def _with(
+    before: Mapping[NodeName, Value], present: Mapping[NodeName, Value], names: Collection[NodeName]
+) -> dict[NodeName, Value]:
+    return {name: value for name, value in before.items() if name not in names} | _only(
+        present, names
+    )
+
+
+def _only(values: Mapping[NodeName, Value], names: Collection[NodeName]) -> dict[NodeName, Value]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _valid(

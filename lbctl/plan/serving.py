@@ -34,8 +34,9 @@ class Slate:
     steps: tuple[int | Tried, ...]
     begin: int = 0
     """Every step before this one is a refusal or a full shelf."""
-    traces: dict[tuple[int, str], tuple[Tried, ...]] = field(default_factory=dict)
-    """By step that gave and its words: what all steps answered, while those before it are full."""
+    traces: dict[int, tuple[Tried, ...]] = field(default_factory=dict)
+    """By id of the words of the shelf that gave (they live as long as its label): what all steps
+    answered, while those before it are full."""
 
     @property
     def shelves(self) -> tuple[int, ...]:

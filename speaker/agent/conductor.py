@@ -59,6 +59,7 @@ class Situation:
     load_balancer_class: str | None = None
     owners: tuple[Owner, ...] = ()
     """The pod of this process: its SpeakerStatus is to vanish with it."""
+    ignore_exclude_label: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ def _report(situation: Situation, own: SpeakerReport | None) -> SpeakerReport | 
         fastpath=situation.fastpath,
         published=own,
         owners=situation.owners,
+        ignores_exclude_label=situation.ignore_exclude_label,
     )
 
 

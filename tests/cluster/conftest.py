@@ -13,7 +13,7 @@ import pytest
 from lbctl.lab import install, lab, records
 from lbctl.lab.spec import LabSpec
 from tests.cluster.traces import NOTHING, Traces, traces_of
-from tests.support.cluster import Cluster
+from tests.support.cluster import VALUES, Cluster
 
 SHARED = os.environ.get("LBCTL_TEST_LAB", "lbctl-test")
 
@@ -78,7 +78,7 @@ def cluster(shared_lab: str) -> Cluster:
 @pytest.fixture(scope="session")
 def product(cluster: Cluster) -> Cluster:
     """Return the shared lab with lbctl installed by its own chart."""
-    install.install(cluster.lab, say)
+    install.install(cluster.lab, say, values=VALUES)
     return cluster
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lbctl.lab import install, records
-from tests.support.cluster import PRODUCT, Cluster, eventually
+from tests.support.cluster import PRODUCT, VALUES, Cluster, eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -124,7 +124,7 @@ def test_upgrade_and_uninstall_leave_objects_and_nothing_else(product: Cluster) 
         "get", "clusterroles,clusterrolebindings,validatingwebhookconfigurations", "-o", "name"
     )
     assert "lbctl" not in left
-    install.install(product.lab, print)
+    install.install(product.lab, print, values=VALUES)
 
 
 def _pods(cluster: Cluster) -> list[dict[str, dict[str, list[dict[str, dict[str, object]]]]]]:

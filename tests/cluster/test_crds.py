@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
+from lbctl.kube.crds.ip_address_pool import KIND as IP_ADDRESS_POOL
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
+from lbctl.kube.crds.schema import render
 from lbctl.kube.crds.service_l2_status import ServiceL2Status
+from lbctl.kube.crds.table import Kind
 from lbctl.kube.groups import own_groups
 from lbctl.kube.patches import pool_patch, service_patch
 from lbctl.kube.service import WrittenService, parse_service
@@ -33,14 +38,25 @@ from lbctl.model.configuration import Verdict
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.reason import Reason
+from tests.support.bounds import RULES, Bound, all_bounds, breaking, sample
 from tests.support.builders import make_link, make_speaker
-from tests.support.cluster import Cluster, advertisement, eventually, pool, service
+from tests.support.cluster import (
+    PRODUCT,
+    Cluster,
+    advertisement,
+    eventually,
+    pool,
+    service,
+    steadily,
+)
+from tests.support.raw_api import MERGE, RawApi
 
 pytestmark = pytest.mark.cluster
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 TRIED = "default"
-"""Objects that are stored are stored here, where no part of the product looks."""
+"""Objects that are stored are stored here, where no part of the product looks: the fixture
+`product` names it to the chart as another installation's namespace."""
 
 
 def tried(cluster: Cluster, body: dict[str, Any]) -> str:
@@ -111,11 +127,16 @@ def test_a_pool_may_have_a_thousand_ranges_and_not_one_more(product: Cluster) ->
     assert "must have at most 1000 items" in refusal
 
 
-def test_a_thousand_long_ranges_stay_within_the_cost_budget(product: Cluster) -> None:
-    ranges = [
-        f"2001:0db8:0000:0000:0000:{i:04x}:0000:0000-2001:0db8:0000:0000:0000:{i:04x}:0000:ffff"
-        for i in range(1000)
-    ]
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "   198.18.{0}.{1}   -   198.18.{0}.{1}   ",
+        "2001:0db8:0000:0000:0000:{0:04x}:{1:04x}:0000-2001:0db8:0000:0000:0000:{0:04x}:{1:04x}:ffff",
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_a_thousand_long_ranges_stay_within_the_cost_budget(product: Cluster, spelled: str) -> None:
+    ranges = [spelled.format(100 + i // 100, 100 + i % 100) for i in range(1000)]
     assert tried(product, pool("tried", *ranges)) == ""
 
 
@@ -178,6 +199,165 @@ def test_an_advertisement_is_judged_alike_by_server_and_parser(
     found = parse_l2_advertisement(body)
     assert found is not None
     assert [problem.path for problem in found.problems] == ([path] if path else [])
+
+
+SAYS = {
+    "type": "must be of type {}",
+    "required": "Required value",
+    "enum": "Unsupported value",
+    "format": "must be of type",
+    "maxLength": "may not be more than {} bytes",
+    "minLength": "should be at least {} chars long",
+    "pattern": "should match '{}'",
+    "minimum": "should be greater than or equal to {}",
+    "maximum": "should be less than or equal to {}",
+    "maxItems": "must have at most {} items",
+    "minItems": "should have at least {} items",
+    "maxProperties": "must have at most {} items",
+    "x-kubernetes-list-type": "Duplicate value",
+    "rule": "{}",
+}
+"""The API server's words for each keyword: the proof that this bound refused and not another."""
+
+BOUNDS = all_bounds()
+IN_SPEC = [bound for bound in BOUNDS if bound.steps[0] == "spec"]
+IN_STATUS = [bound for bound in BOUNDS if bound.steps[0] == "status"]
+
+
+@pytest.fixture(scope="module")
+def api(product: Cluster) -> Iterator[RawApi]:
+    with closing(RawApi(product.kubeconfig)) as connected:
+        yield connected
+
+
+def collection(kind: Kind) -> str:
+    return own_groups()[kind.kind].collection(TRIED)
+
+
+def body_of(kind: Kind, **parts: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "lbctl.io/v1beta1",
+        "kind": kind.kind,
+        "metadata": {"name": "bounds", "namespace": TRIED},
+        **parts,
+    }
+
+
+def assert_refused(bound: Bound, status: int, answer: dict[str, Any]) -> None:
+    assert status == 422, (status, answer)
+    limit = bound.limit[1] if bound.keyword == "rule" else bound.limit
+    assert bound.path in answer["message"]
+    assert SAYS[bound.keyword].format(limit) in answer["message"]
+
+
+@pytest.mark.parametrize("bound", IN_SPEC, ids=str)
+def test_every_bound_of_every_field_refuses_on_the_server(api: RawApi, bound: Bound) -> None:
+    body = body_of(bound.kind, **breaking(bound))
+    status, answer, _ = api.send("POST", f"{collection(bound.kind)}?dryRun=All", body)
+    assert_refused(bound, status, answer)
+
+
+@pytest.fixture(scope="module")
+def stored_kinds(api: RawApi) -> Iterator[None]:
+    """Store one object of each kind, with the status from which transition rules start."""
+    kinds = {bound.kind.kind: bound.kind for bound in BOUNDS}.values()
+    for kind in kinds:
+        spec = {} if kind.spec is None else {"spec": sample(render(kind.spec))}
+        status, answer, _ = api.send("POST", collection(kind), body_of(kind, **spec))
+        assert status in (201, 409), answer
+    yield
+    for kind in kinds:
+        api.send("DELETE", f"{collection(kind)}/bounds", None)
+
+
+@pytest.mark.parametrize("bound", IN_STATUS, ids=str)
+def test_every_bound_of_every_status_refuses_on_the_server(
+    api: RawApi, stored_kinds: None, bound: Bound
+) -> None:
+    path = f"{collection(bound.kind)}/bounds/status"
+    if bound.keyword == "rule" and RULES[bound.limit[0]].before is not None:
+        before = breaking(replace(bound, keyword="before"))
+        status, answer, _ = api.send("PATCH", path, before, MERGE)
+        assert status == 200, answer
+    status, answer, _ = api.send("PATCH", f"{path}?dryRun=All", breaking(bound), MERGE)
+    assert_refused(bound, status, answer)
+
+
+def test_an_unknown_field_is_refused_where_one_asks_for_it_and_pruned_where_not(
+    api: RawApi,
+) -> None:
+    body = pool("tried", "192.0.2.0/24", color="red")
+    path = f"/apis/lbctl.io/v1beta1/namespaces/{PRODUCT}/ipaddresspools?dryRun=All"
+    status, answer, _ = api.send("POST", f"{path}&fieldValidation=Strict", body)
+    assert (status, "spec.color" in answer["message"]) == (400, True)
+    status, answer, warnings = api.send("POST", f"{path}&fieldValidation=Warn", body)
+    assert status == 201, answer
+    assert "color" not in answer["spec"]
+    assert any("spec.color" in warning for warning in warnings)
+
+
+def create_stray(api: RawApi, namespace: str) -> tuple[int, str]:
+    """Return what the API server says to a pool in a namespace that lbctl does not read."""
+    body = body_of(IP_ADDRESS_POOL, spec={"addresses": ["192.0.2.0/24"]})
+    body["metadata"]["namespace"] = namespace
+    path = own_groups()[IP_ADDRESS_POOL.kind].collection(namespace)
+    status, answer, _ = api.send("POST", f"{path}?dryRun=All", body)
+    return status, answer.get("message", "")
+
+
+@pytest.fixture
+def door(api: RawApi) -> RawApi:
+    """Return the connection when the webhook is at work."""
+    eventually("the webhook is asked", lambda: create_stray(api, "kube-public")[0] == 403)
+    return api
+
+
+def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi) -> None:
+    _, message = create_stray(door, "kube-public")
+    assert "IPAddressPool kube-public/bounds: metadata.namespace: " in message
+    assert f"in namespace {PRODUCT} only; create the object there" in message
+    assert create_stray(door, TRIED)[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (pool("tried", "192.0.2.9-192.0.2.1"), "swap the two addresses"),
+        (pool("tried", "2001:db8::9-2001:db8::1"), "swap the two addresses"),
+        (pool("tried", "192.0.2.0/24", "192.0.2.7/32"), "write every address once"),
+        (
+            pool(
+                "tried",
+                "192.0.2.0/24",
+                serviceAllocation={"serviceSelectors": [{"matchLabels": {"a b": "c"}}]},
+            ),
+            "'a b' is not a label key",
+        ),
+    ],
+    ids=["backwards", "backwards in IPv6", "an address twice", "a label key"],
+)
+def test_what_cel_cannot_say_the_webhook_says(
+    door: RawApi, body: dict[str, Any], said: str
+) -> None:
+    path = own_groups()[IP_ADDRESS_POOL.kind].collection(PRODUCT)
+    status, answer, _ = door.send("POST", f"{path}?dryRun=All", body)
+    assert status == 403, answer
+    assert f"IPAddressPool {PRODUCT}/tried: spec." in answer["message"]
+    assert said in answer["message"]
+
+
+def test_a_deleted_certificate_is_made_anew_while_the_door_stays_shut(
+    product: Cluster, door: RawApi
+) -> None:
+    def certificate() -> str:
+        secret = product.get("secret", "lbctl-webhook", PRODUCT)
+        return str(secret.get("data", {}).get("tls.crt", ""))
+
+    before = certificate()
+    product.delete("secret", "lbctl-webhook", PRODUCT)
+    # Long enough for both replicas to have found the new one, and served it.
+    steadily("the webhook refuses", lambda: create_stray(door, "kube-public")[0] == 403, for_s=20.0)
+    assert certificate() not in ("", before)
 
 
 def test_the_defaults_are_filled_in_by_the_server(product: Cluster) -> None:

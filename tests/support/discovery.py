@@ -6,6 +6,7 @@ from aiohttp import web
 
 from tests.support.fake_api import FakeApi
 
+KINDS = (("ipaddresspools", "IPAddressPool"), ("l2advertisements", "L2Advertisement"))
 RESOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     "v1": (("namespaces", "Namespace"), ("events", "Event")),
     "apiextensions.k8s.io/v1": (("customresourcedefinitions", "CustomResourceDefinition"),),
@@ -13,7 +14,8 @@ RESOURCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
         ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
     ),
-    "lbctl.io/v1beta1": (("ipaddresspools", "IPAddressPool"),),
+    "lbctl.io/v1beta1": KINDS,
+    "metallb.io/v1beta1": KINDS,
 }
 
 
@@ -50,6 +52,6 @@ def _resource(plural: str, kind: str) -> dict[str, object]:
         "name": plural,
         "singularName": kind.lower(),
         "kind": kind,
-        "namespaced": plural in {"events", "ipaddresspools"},
+        "namespaced": plural in {"events", "ipaddresspools", "l2advertisements"},
         "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
     }

@@ -138,6 +138,10 @@ KIND = Kind(
             description="Whether the advertisement is in effect",
         ),
     ),
+    beyond_schema=(
+        "a key of matchLabels must be a label key",
+        "a name of no pool is said in the condition Accepted, which stays True: the pool may come",
+    ),
 )
 
 

@@ -21,6 +21,8 @@ LABEL_KEY_PATTERN = (
 )
 LABEL_VALUE_MAX = 63
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+LABEL_KEY_WORDS = "a label key such as app or example.com/tier"
+LABEL_VALUE_WORDS = "a label value (letters, digits, '-', '_' and '.')"
 
 SHOWN_LENGTH = 80
 """A foreign value is quoted in messages up to this length: who fills a field with a megabyte
@@ -165,10 +167,11 @@ def _read_labels(
     before = len(problems)
     for key, label in value.items():
         if not is_label_key(key):
-            problems.append(Problem(path=path, message=f"{shown(key)} is not a label key"))
+            problems.append(Problem(path=path, message=f"{shown(key)} is not {LABEL_KEY_WORDS}"))
         if not isinstance(label, str) or not is_label_value(label):
             where = f"{path}[{shown(key)}]"
-            problems.append(Problem(path=where, message=f"{shown(label)} is not a label value"))
+            message = f"{shown(label)} is not {LABEL_VALUE_WORDS}"
+            problems.append(Problem(path=where, message=message))
     return dict(value) if len(problems) == before else None
 
 

@@ -12,8 +12,10 @@ from typing import Any
 from lbctl.kube.crds.reading import (
     LABEL_KEY_MAX,
     LABEL_KEY_PATTERN,
+    LABEL_KEY_WORDS,
     LABEL_VALUE_MAX,
     LABEL_VALUE_PATTERN,
+    LABEL_VALUE_WORDS,
 )
 from lbctl.kube.crds.table import Field, Labels, ListOf, Rule, Struct, Text
 from lbctl.model.selector import Operator, Requirement, Selector
@@ -45,7 +47,7 @@ def _selector(fields: Mapping[str, Any]) -> Selector:
     return Selector(requirements=pairs + (fields["matchExpressions"] or ()))
 
 
-_EXPRESSION = Struct(
+EXPRESSION = Struct(
     fields=(
         Field(
             name="key",
@@ -53,7 +55,7 @@ _EXPRESSION = Struct(
                 max_length=LABEL_KEY_MAX,
                 min_length=1,
                 pattern=LABEL_KEY_PATTERN,
-                says="a label key such as app or example.com/tier",
+                says=LABEL_KEY_WORDS,
             ),
             required=True,
             description="The label's key.",
@@ -70,7 +72,7 @@ _EXPRESSION = Struct(
                 item=Text(
                     max_length=LABEL_VALUE_MAX,
                     pattern=LABEL_VALUE_PATTERN,
-                    says="a label value (letters, digits, '-', '_' and '.')",
+                    says=LABEL_VALUE_WORDS,
                 ),
                 max_items=VALUES_MAX,
                 unique=True,
@@ -97,7 +99,7 @@ SELECTOR = Struct(
         ),
         Field(
             name="matchExpressions",
-            type=ListOf(item=_EXPRESSION, max_items=EXPRESSIONS_MAX),
+            type=ListOf(item=EXPRESSION, max_items=EXPRESSIONS_MAX),
             description="Requirements that must all hold.",
         ),
     ),

@@ -140,7 +140,7 @@ class StatusPublisher:
             return
         published = self._reports.items.get(self._node)
         now = asyncio.get_running_loop().time()
-        wait_s = 0.0
+        wait_s, told = 0.0, report
         if published is None:
             wait_s = self._create_from - now
         elif published.owners != report.owners:
@@ -149,8 +149,8 @@ class StatusPublisher:
                 return
             # Others plan by the status, so that is told all the same.
             self._look_later(self._adopt_from - now)
-            report = replace(report, owners=published.owners)
-        if same_report(report, published):
+            told = replace(report, owners=published.owners)
+        if same_report(told, published):
             return
         if self._held is not None and self._held[0] == report:
             wait_s = max(wait_s, self._held[1] - now)
@@ -375,5 +375,6 @@ class StatusPublisher:
             about,
             EventType.NORMAL,
             "nodeAssigned",
-            f"node {statement.node} announces {addresses} on {links} by layer 2",
+            # Begins as MetalLB's does: there are tools that read it.
+            f'announcing from node "{statement.node}" with protocol "layer2": {addresses} on {links}',
         )

@@ -9,13 +9,16 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from lbctl.api.backoff import Backoff
+from lbctl.controller.admission import Admitted, Answer, Denied
 from lbctl.controller.certificates import ServingPair, make_serving_pair
-from lbctl.controller.operator import Operator, OperatorSettings
+from lbctl.controller.operator import Door, Operator, OperatorSettings
+from lbctl.kube.groups import IP_ADDRESS_POOL, own_groups
 from tests.support.discovery import DiscoverableApi
 from tests.support.loop import eventually, run
 
@@ -23,8 +26,12 @@ NAME = "lbctl-webhook.lbctl-system.svc"
 OVERLAP = "pool old has 192.0.2.0-192.0.2.255, too"
 
 
-def new_pair() -> ServingPair:
-    return make_serving_pair(dns_names=(NAME,), now=dt.datetime.now(dt.UTC))
+def new_pair(after: ServingPair | None = None) -> ServingPair:
+    return make_serving_pair(
+        dns_names=(NAME,),
+        now=dt.datetime.now(dt.UTC),
+        previous_trusted_pem=after.trusted_pem if after else b"",
+    )
 
 
 def free_port() -> int:
@@ -33,8 +40,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def judge(body: Mapping[str, Any], old: Mapping[str, Any] | None) -> str | None:
-    return OVERLAP if body["metadata"]["name"] == "young" else None
+def judge(body: Mapping[str, Any], old: Mapping[str, Any] | None) -> Answer:
+    match body["metadata"]["name"]:
+        case "young":
+            return Denied(message=OVERLAP)
+        case "doubtful":
+            return Admitted(warnings=("look again",))
+        case "fault":
+            raise ZeroDivisionError
+    return Admitted()
 
 
 @contextmanager
@@ -43,12 +57,9 @@ def operating(api: DiscoverableApi) -> Iterator[Operator]:
         OperatorSettings(
             host="127.0.0.1",
             port=free_port(),
-            group="lbctl.io",
-            version="v1beta1",
-            plural="ipaddresspools",
+            doors=(Door(resource=own_groups()[IP_ADDRESS_POOL], judge=judge),),
         ),
         credentials=api.credentials(),
-        judge=judge,
         backoff=Backoff(first_s=0.05, most_s=0.1),
     )
     try:
@@ -111,6 +122,20 @@ def test_the_refusal_carries_the_judges_own_words_and_a_good_pool_passes():
     run(case())
 
 
+def test_a_doubt_is_a_warning_and_a_fault_of_ours_refuses_nobody():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            pair = new_pair()
+            with operating(api) as operator:
+                operator.serve(pair)
+                doubtful = await reviewed(operator, pair, "doubtful")
+                assert (doubtful["allowed"], doubtful["warnings"]) == (True, ["look again"])
+                assert (await reviewed(operator, pair, "fault"))["allowed"] is True
+                await asyncio.to_thread(operator.stop, 15.0)
+
+    run(case())
+
+
 def test_killed_tasks_bring_kopf_back_and_touch_no_task_of_the_main_loop():
     async def case() -> None:
         beats = 0
@@ -168,17 +193,55 @@ def test_an_api_server_that_is_busy_at_the_start_is_waited_for():
     run(case())
 
 
-def test_a_new_certificate_is_served_after_the_old_one():
+def test_a_new_certificate_is_served_without_leaving_a_question_unanswered():
     async def case() -> None:
         async with DiscoverableApi() as api:
-            old, new = new_pair(), new_pair()
+            old = new_pair()
+            new = new_pair(after=old)
             with operating(api) as operator:
                 operator.serve(old)
                 await reviewed(operator, old, "old")
-                operator.serve(new)
-                assert (await reviewed(operator, new, "old"))["allowed"] is True
+                answers: list[dict[str, Any] | None] = []
+
+                async def ask(times: int) -> None:
+                    for _ in range(times):
+                        answer = await review(operator, new, "young")
+                        answers.append(answer)
+
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(4):
+                        group.create_task(ask(25))
+                    while len(answers) < 20:  # noqa: ASYNC110 - a poll
+                        await asyncio.sleep(0.001)
+                    operator.serve(new)
+                assert [answer and answer["allowed"] for answer in answers] == [False] * 100
+                only_new = replace(new, trusted_pem=first_certificate(new.trusted_pem))
+                assert await review(operator, only_new, "old") is not None
                 assert await review(operator, old, "old") is None
-                assert operator.restarts == 0, "a new certificate is no failure"
+                assert (operator.lives, operator.restarts) == (1, 0)
+                await asyncio.to_thread(operator.stop, 15.0)
+
+    run(case())
+
+
+def first_certificate(pem: bytes) -> bytes:
+    end = b"-----END CERTIFICATE-----\n"
+    return pem.partition(end)[0] + end
+
+
+def test_a_pair_that_tls_cannot_use_leaves_the_one_before_in_use():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            pair, other = new_pair(), new_pair()
+            with operating(api) as operator:
+                operator.serve(pair)
+                await reviewed(operator, pair, "old")
+                operator.serve(replace(pair, certificate_pem=b"nonsense"))
+                operator.serve(replace(pair, key_pem=other.key_pem))
+                assert await review(operator, pair, "old") is not None
+                kill(operator)
+                await eventually(lambda: operator.lives == 2, "another life of kopf")
+                assert (await reviewed(operator, pair, "old"))["allowed"] is True
                 await asyncio.to_thread(operator.stop, 15.0)
 
     run(case())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -37,10 +37,18 @@ class Follower(AlwaysLeader):
         return self.leading.is_set()
 
 
-@dataclass
 class Replica:
+    """A keeper of the certificate; `on_pair` hears of each pair, too."""
+
     trust: Trust
-    pairs: list[ServingPair] = field(default_factory=list)
+
+    def __init__(self) -> None:
+        self.pairs: list[ServingPair] = []
+        self.on_pair: Callable[[ServingPair], None] = lambda _: None
+
+    def serve(self, pair: ServingPair) -> None:
+        self.pairs.append(pair)
+        self.on_pair(pair)
 
 
 @asynccontextmanager
@@ -53,13 +61,13 @@ async def replica(
 ) -> AsyncIterator[Replica]:
     async with ApiSession(api.credentials()) as session:
         writer = Writer(session, may_write=leadership.may_write)
-        pairs: list[ServingPair] = []
-        trust = Trust(
+        one = Replica()
+        one.trust = Trust(
             session, writer, leadership, NAMES,
-            on_pair=pairs.append, pace=pace, wall=lambda: wall_clock() + shift,
+            on_pair=one.serve, pace=pace, wall=lambda: wall_clock() + shift,
         )  # fmt: skip
-        async with background(trust.run(), writer.run()):
-            yield Replica(trust, pairs)
+        async with background(one.trust.run(), writer.run()):
+            yield one
 
 
 def configuration(api: FakeApi, service: str = "lbctl-webhook") -> None:
@@ -170,6 +178,66 @@ def test_a_damaged_secret_and_an_emptied_bundle_are_repaired():
                     lambda: len(leader.pairs) == 2 and bundles(api)[0] == trusted(leader.pairs[1]),
                     "a new pair",
                 )
+
+    run(case())
+
+
+def test_after_a_deleted_secret_the_old_pair_is_trusted_until_the_new_one_is_everywhere():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            async with (
+                replica(api, AlwaysLeader("a")) as leader,
+                replica(api, Follower()) as follower,
+            ):
+                await eventually(lambda: bundles(api)[0] and follower.pairs, "the first pair")
+                first = leader.pairs[0]
+                api.delete("secrets", NAMES.service, NAMESPACE)
+                await eventually(
+                    lambda: len(leader.pairs) == len(follower.pairs) == 2, "both serve the new one"
+                )
+                second = leader.pairs[1]
+                assert follower.pairs[1] == second
+                assert second.certificate_pem != first.certificate_pem
+                assert second.trusted_pem.endswith(first.trusted_pem)
+                assert bundles(api)[0] == trusted(second)
+
+    run(case())
+
+
+def test_a_renewed_pair_is_served_after_api_servers_have_learned_whom_to_trust():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            known: list[bool] = []
+            async with replica(api, AlwaysLeader("a")) as leader:
+                await eventually(lambda: bundles(api)[0], "the first caBundle")
+                leader.pairs.clear()
+                leader.on_pair = lambda pair: known.append(bundles(api)[0] == trusted(pair))
+                api.delete("secrets", NAMES.service, NAMESPACE)
+                await eventually(lambda: known, "the second pair")
+            assert known == [True]
+
+    run(case())
+
+
+def test_a_certificate_of_a_leader_whose_clock_was_ahead_is_replaced():
+    async def case() -> None:
+        async with FakeApi() as api:
+            configuration(api)
+            async with replica(api, AlwaysLeader("a"), shift=dt.timedelta(days=3)) as ahead:
+                await eventually(lambda: bundles(api)[0], "the first caBundle")
+            async with replica(api, AlwaysLeader("b")) as right:
+                await eventually(
+                    lambda: right.pairs and bundles(api)[0] == trusted(right.pairs[-1]),
+                    "a certificate that is valid now",
+                )
+                assert right.pairs[-1] != ahead.pairs[0]
+            writes = api.count(Ask.WRITE)
+            async with replica(api, AlwaysLeader("a"), shift=dt.timedelta(days=3)) as ahead:
+                await eventually(lambda: ahead.pairs, "it serves the same")
+                assert ahead.pairs == [right.pairs[-1]], "the two do not take turns"
+            assert api.count(Ask.WRITE) == writes
 
     run(case())
 

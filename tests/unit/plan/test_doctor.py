@@ -6,7 +6,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from lbctl.model.names import NodeName
+from lbctl.model.learned import Unknown
+from lbctl.model.names import NodeName, ObjectKey
 from lbctl.plan.doctor import (
     Check,
     Definition,
@@ -15,7 +16,6 @@ from lbctl.plan.doctor import (
     LeaseFacts,
     Level,
     NodeNetwork,
-    Unknown,
     Workload,
     diagnose,
     unreachable,
@@ -47,6 +47,7 @@ WELL = Facts(
     service_ranges=make_ranges("198.19.0.0/16"),
     cluster_ips={service_key("default/web"): addresses("198.19.0.9")},
     metallb_controllers=(),
+    strays=(),
     lbctl_namespace=NAMESPACE,
     api_group="lbctl.io",
     load_balancer_class=None,
@@ -61,6 +62,14 @@ def test_a_cluster_that_is_well_passes_every_check():
     diagnosis = diagnose(WELL)
     assert {one.level for one in diagnosis.checks} == {Level.OK}
     assert diagnosis.fine
+
+
+def test_objects_that_nobody_reads_are_named():
+    strays = (ObjectKey("IPAddressPool", "web", "b"), ObjectKey("IPAddressPool", "web", "a"))
+    found = check("pools and advertisements", strays=strays)
+    assert found.level is Level.WARNING
+    assert found.detail.endswith("IPAddressPool web/a; IPAddressPool web/b")
+    assert f"Move them to namespace {NAMESPACE}" in found.cure
 
 
 METALLB = Workload(name="controller", wanted=1, ready=1)
