@@ -29,11 +29,20 @@ from lbctl.model.membership import Instant, Member
 from lbctl.model.names import Incarnation, NodeName
 from lbctl.model.node import Owner
 from lbctl.model.outcome import Problem
-from lbctl.run.flags import SPEAKER_PORT, Endpoint, FlagParser, endpoint, refuse_to_start
+from lbctl.run.flags import (
+    SPEAKER_PORT,
+    Endpoint,
+    FlagParser,
+    boolean,
+    endpoint,
+    refuse_to_start,
+)
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
 from lbctl.run.memory import settle
-from lbctl.run.metrics import Exposition, Sample
+from lbctl.run.metrics import METRICS_OF, Exposition, Sample
+from lbctl.run.process_samples import process_samples
+from speaker.agent.inventory import EXCLUDED, excluding
 from speaker.drivers.node.gauges import speaker_samples
 from speaker.drivers.node.loop import SpeakerLoop
 
@@ -57,6 +66,8 @@ class Options:
     load_balancer_class: str | None
     owners: tuple[Owner, ...]
     """The Pod that this runs in; none outside of a cluster."""
+    exclude_interfaces: tuple[str, ...]
+    ignore_exclude_lb: bool
     listen: Endpoint
     log_level: str
     log_format: str
@@ -88,6 +99,8 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         api_group=table,
         load_balancer_class=parsed.load_balancer_class or None,
         owners=(pod,) if pod.uid else (),
+        exclude_interfaces=parsed.exclude_interfaces,
+        ignore_exclude_lb=parsed.ignore_exclude_lb,
         listen=parsed.listen,
         log_level=parsed.log_level,
         log_format=parsed.log_format,
@@ -123,6 +136,20 @@ def flag_parser(environ: Mapping[str, str]) -> FlagParser:
         help="serve Services of this spec.loadBalancerClass; empty: those without one",
     )
     parser.add_flag(
+        "--exclude-interfaces",
+        parse=_patterns,
+        default=EXCLUDED,
+        help="regular expressions, with commas between them, of interfaces that never announce; "
+        "^$ excludes none",
+    )
+    parser.add_flag(
+        "--ignore-exclude-lb",
+        parse=boolean,
+        default=False,
+        help="announce on this node even if it has the label "
+        "node.kubernetes.io/exclude-from-external-load-balancers",
+    )
+    parser.add_flag(
         "--listen",
         parse=endpoint,
         default=DEFAULT_LISTEN,
@@ -130,6 +157,12 @@ def flag_parser(environ: Mapping[str, str]) -> FlagParser:
     )
     parser.add_logging_flags()
     return parser
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    patterns = tuple(filter(None, (part.strip() for part in text.split(","))))
+    excluding(patterns)
+    return patterns
 
 
 def main() -> None:
@@ -165,13 +198,18 @@ async def _run(options: Options, credentials: Credentials) -> None:
             socket=options.fastpath_socket,
             load_balancer_class=options.load_balancer_class,
             owners=options.owners,
+            excluded_links=excluding(options.exclude_interfaces),
+            ignore_exclude_label=options.ignore_exclude_lb,
             clock=boottime,
         )
         server = StatusServer(
             options.listen,
             live=lambda: (),
             ready=loop.problems,
-            metrics=Exposition([lambda: speaker_samples(loop, boottime()), _build_info]).render,
+            metrics=Exposition(
+                [lambda: speaker_samples(loop, boottime()), process_samples, _build_info],
+                METRICS_OF[PROGRAM],
+            ).render,
         )
         await server.start()
         log.info("started", extra={"node": me.node, "incarnation": me.incarnation})

@@ -359,12 +359,24 @@ EVENTS = Section(
         ),
         EVENT.better(
             "nodeAssigned",
-            "Normal; once for each owner, not on every pass. Names the node without quotes",
+            "Normal; begins with the same words; once for each owner, not on every pass",
             "speaker::test_one_node_answers_for_both_families_and_says_so",
+            "lab_announcing::test_status_events_and_explain_name_the_announcing_node",
         ),
-        EVENT.later(
+        EVENT.better(
             "announceFailed",
-            "not emitted: why nobody announces is in `explain` only",
+            "Warning; for every cause for which nobody announces, once for each, with its cure; not "
+            "for a hand-over",
+            "announced::test_a_pool_without_an_advertisement_is_named_with_its_cure_and_the_cure_"
+            "cures",
+            "announced::test_endpoints_that_go_are_the_reason_and_each_reason_is_one_event",
+        ),
+        BEHAVIOUR.better(
+            "the Service says whether it is announced",
+            "condition `lbctl.io/Announced` from what speakers report; there: to be found out",
+            "announced::test_it_is_true_once_a_speaker_says_so_and_not_before",
+            "announced::test_the_word_of_a_dead_node_does_not_last",
+            "lab_announced::test_kubectl_can_wait_until_a_service_is_announced",
         ),
         EVENT.refused(
             "not enough clusterips",

@@ -164,8 +164,9 @@ ADVERTISEMENT = Section(
         BEHAVIOUR.better(
             "names of pools that do not exist",
             "ignored as there, but not in silence: a warning when it is applied, and the "
-            "condition Accepted says it until the pool is there",
+            "condition Accepted says it until the pool is there, and an Event once",
             "webhook::test_an_advertisement_may_come_before_its_pool_and_says_so",
+            "accepted::test_an_advertisement_of_a_missing_pool_is_accepted_and_names_it_once",
         ),
     ),
 )
@@ -357,11 +358,12 @@ WEBHOOKS = Section(
         WEBHOOK.same(
             "malformed objects in group metallb.io",
             "refused by the webhook, since MetalLB's schema is laxer than ours; what is there "
-            "already is in ConfigurationState",
+            "already is in ConfigurationState and in an Event",
             "webhook::test_objects_of_metallbs_group_are_judged_by_our_rules",
             "dropin::test_the_door_judges_metallbs_kinds_by_our_rules",
             "dropin::test_an_object_of_before_that_is_wrong_is_in_the_configuration_state",
             "admission::test_the_door_and_the_condition_say_the_same",
+            "accepted::test_in_metallbs_group_a_refusal_is_told_by_an_event_once",
         ),
         WEBHOOK.same(
             "objects in another namespace",

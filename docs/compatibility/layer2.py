@@ -164,10 +164,13 @@ ANSWERING = Section(
             "eligibility::test_ipv4_needs_no_link_local_address",
             "eligibility::test_families_are_judged_apart",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.same(
             "excludel2.yaml (announcedInterfacesToExclude)",
-            "MetalLB's default names are left out, and cilium and vxlan ones; the list cannot be "
-            "changed: `spec.interfaces` only narrows it, a link of such a name never announces",
+            "`--exclude-interfaces`, in the chart `speaker.excludeInterfaces`: the same regular "
+            "expressions by default, and those of cilium and vxlan",
+            "inventory::test_the_excluded_interfaces_are_those_of_the_patterns_and_no_others",
+            "inventory::test_the_default_leaves_out_what_metallb_leaves_out",
+            "speaker_main::test_the_flags_that_say_what_may_announce_are_metallbs_by_default",
         ),
         BEHAVIOUR.better(
             "new and changed links",

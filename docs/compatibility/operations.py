@@ -69,7 +69,13 @@ FLAGS = Section(
             "--ml-secret-key-path, --ml-wan-config",
             "there is no gossip",
         ),
-        FLAG.later("--ignore-exclude-lb", "the exclude label always counts"),
+        FLAG.better(
+            "--ignore-exclude-lb",
+            "of lb-speaker; its SpeakerStatus says so, so that all speakers and `lbctl explain` "
+            "judge its node alike",
+            "eligibility::test_a_speaker_that_ignores_the_exclude_label_says_so_and_its_node_announces",
+            "conductor::test_the_report_says_that_the_exclude_label_is_ignored",
+        ),
         FLAG.not_applicable("--host", "deprecated and unused there"),
         BEHAVIOUR.same(
             "environment variables",
@@ -81,44 +87,63 @@ FLAGS = Section(
 
 METRICS = Section(
     title="Metrics",
-    text="None has MetalLB's name yet: dashboards and alerts on `metallb_` names see nothing.",
+    text="Same names, labels and meanings: queries and alerts on these go on working.",
     rows=(
-        METRIC.later(
+        METRIC.same(
             "metallb_allocator_addresses_total, metallb_allocator_addresses_in_use_total",
-            "ours is `lbctl_pool_addresses` by pool, family and state",
+            "by pool; shown by the leader only; gone with the pool",
+            "faults::test_metrics_show_pools_and_services",
+            "process::test_it_serves_gives_the_lease_up_on_sigterm_and_imports_no_kubernetes",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_allocator_ipv4_addresses_total, metallb_allocator_ipv4_addresses_in_use_total",
-            "ours is `lbctl_pool_addresses`",
+            "by pool",
+            "faults::test_metrics_show_pools_and_services",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_allocator_ipv6_addresses_total, metallb_allocator_ipv6_addresses_in_use_total",
-            "ours is `lbctl_pool_addresses`",
+            "by pool; saturates at 2^63 - 1",
+            "faults::test_metrics_show_pools_and_services",
         ),
         METRIC.not_applicable(
             "metallb_allocator_services_allocated_total",
             "declared and never set there; ours is `lbctl_services` by reason",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_k8s_client_updates_total, metallb_k8s_client_update_errors_total",
-            "ours are `lbctl_reflector_events_total` and `lbctl_writes_total` by outcome",
+            "changes taken in; plans that failed and writes that were refused. By kind and "
+            "outcome in `lbctl_reflector_events_total` and `lbctl_writes_total`",
+            "process::test_it_serves_gives_the_lease_up_on_sigterm_and_imports_no_kubernetes",
+            "speaker::test_metallbs_metrics_are_there_for_each_address",
         ),
-        METRIC.later(
+        METRIC.same(
             "metallb_k8s_client_config_loaded_bool",
-            "ours is `lbctl_reflector_synced` by kind",
+            "1 once every kind was read; by kind in `lbctl_reflector_synced`",
+            "faults::test_metrics_show_pools_and_services",
         ),
-        METRIC.later(
+        METRIC.better(
             "metallb_k8s_client_config_stale_bool",
-            "ours is `lbctl_config_accepted` by object; it cannot get stuck",
+            "1 while an object is wrong, and `lbctl_config_accepted` names it; the others are in "
+            "effect, so nothing gets stuck",
+            "faults::test_metrics_show_pools_and_services",
         ),
-        METRIC.later(
+        METRIC.better(
             "metallb_speaker_announced",
-            "ours is `lbctl_speaker_announced` with the same labels",
+            "always what is announced now; a series there may stay on the old node",
+            "speaker::test_metallbs_metrics_are_there_for_each_address",
         ),
-        METRIC.later(
+        METRIC.better(
             "metallb_layer2_requests_received, metallb_layer2_responses_sent, "
             "metallb_layer2_gratuitous_sent",
-            "ours is `lbctl_fastpath_total` by counter and link, not by address",
+            "10 s old at most; a series ends when the address leaves the node, never there",
+            "speaker::test_metallbs_metrics_are_there_for_each_address",
+            "fast::test_counters_survive_a_hand_over_and_end_with_the_address",
+        ),
+        METRIC.same(
+            "process_cpu_seconds_total, process_resident_memory_bytes, "
+            "process_start_time_seconds, process_open_fds",
+            "of lb-controller and lb-speaker",
+            "metrics::test_a_process_tells_what_it_costs",
         ),
         METRIC.not_applicable(
             "controller_runtime_, workqueue_, rest_client_, go_", "libraries of Go"
@@ -180,12 +205,26 @@ PACKAGING = Section(
             "all in the schema; a value that does not exist is refused",
             "chart::test_a_wrong_value_is_refused_by_the_schema",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.same(
             "values for pods",
-            "no podAnnotations, labels, runtimeClassName, extraContainers, nor a switch for RBAC",
+            "podAnnotations, podLabels, affinity, priorityClassName, runtimeClassName, "
+            "extraContainers, serviceAccount, rbac.create",
+            "chart_values::test_values_for_pods_reach_both_workloads",
+            "chart_values::test_rights_and_accounts_can_be_left_to_somebody_else",
         ),
-        BEHAVIOUR.later("NetworkPolicies", "none in the chart"),
-        BEHAVIOUR.later("PodMonitor, ServiceMonitor, PrometheusRule", "none in the chart"),
+        BEHAVIOUR.better(
+            "NetworkPolicies",
+            "of the controller, off by default; with ports for DNS and the API server, which "
+            "MetalLB's lack",
+            "chart_values::test_a_network_policy_names_exactly_the_ports_of_the_controller",
+        ),
+        BEHAVIOUR.better(
+            "PodMonitor, ServiceMonitor, PrometheusRule",
+            "off by default; MetalLB's alerts and ours for addresses that nobody announces, and "
+            "every alert is on a metric that exists",
+            "chart_values::test_monitors_select_the_pods_of_both_workloads",
+            "chart_values::test_every_alert_is_on_a_metric_that_is_exposed",
+        ),
         BEHAVIOUR.later("plain manifests", "Helm only"),
         BEHAVIOUR.later("published images", "one image, built by yourself, for one architecture"),
         BEHAVIOUR.refused("conversion of the ConfigMap from before 0.13", "objects only"),

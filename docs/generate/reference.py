@@ -12,7 +12,7 @@ from docs.generate.shapes import shapes
 from lbctl.cli.main import root
 from lbctl.controller import settings
 from lbctl.run.flags import FlagParser, variable_of
-from lbctl.run.metrics import METRICS
+from lbctl.run.metrics import METRICS_OF
 from speaker import fastpath
 from speaker import main as speaker
 
@@ -83,6 +83,8 @@ def _default(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
     return f"`{getattr(value, 'api_group', value)}`"
 
 
@@ -115,13 +117,17 @@ def metrics() -> str:
         "",
         (
             "`lb-controller` and `lb-speaker` serve these at `/metrics`; the counters of "
-            "`lb-fastpath` are among those of its node's `lb-speaker`."
+            "`lb-fastpath` are among those of its node's `lb-speaker`, 10 s old at most. A metric "
+            "whose name begins with `metallb_` has MetalLB's name, labels and meaning, so its "
+            "dashboards and alerts go on working. Values are read when they are asked for: a "
+            "series ends with the object that it is about."
         ),
         "",
-        "| Name | Type | Labels | Meaning |",
-        "|---|---|---|---|",
     ]
-    for metric in METRICS:
-        labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
-        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
-    return "\n".join(lines) + "\n"
+    for process, table in METRICS_OF.items():
+        lines += [f"## {process}", "", "| Name | Type | Labels | Meaning |", "|---|---|---|---|"]
+        for metric in table:
+            labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
+            lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"

@@ -17,6 +17,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -69,6 +70,16 @@ def _no_report(name: str, error: Exception) -> None:
     logger.warning("cannot read %s: %r", name, error)
 
 
+@dataclass(slots=True)
+class _Listed(Generic[K, V]):
+    """The maps that a list fills. Mutable: they are the reflector's once the list is complete."""
+
+    items: dict[K, V] = field(default_factory=dict)
+    known: dict[str, tuple[K, str]] = field(default_factory=dict)
+    """Key and resourceVersion by identity."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
 class Reflector(Generic[K, V]):
     """A live copy of one collection; see the module's text.
 
@@ -109,7 +120,7 @@ class Reflector(Generic[K, V]):
         self.unreadable: dict[str, str] = {}
         self.counters = ReflectorCounters()
 
-        self._keys: dict[str, K] = {}
+        self._known: dict[str, tuple[K, str]] = {}
         self._ahead: dict[str, int] = {}
         self._position: str | None = None
         self._paged = True
@@ -265,14 +276,13 @@ class Reflector(Generic[K, V]):
         asked = self._asked
         before = dict(self._ahead)
         self._interrupt.clear()
-        items: dict[K, V] = {}
-        keys: dict[str, K] = {}
-        unreadable: dict[str, str] = {}
+        new = _Listed[K, V]()
         token = ""
         while True:
             body = await self._page(token)
+            goes_on = self._goes_on_at(body["metadata"].get("resourceVersion"))
             for item in body["items"]:
-                self._collect(item, items, keys, unreadable)
+                self._collect(item, new, goes_on=goes_on)
             token = str(body["metadata"].get("continue") or "")
             self.contact_at = self._clock()
             if not token:
@@ -280,8 +290,8 @@ class Reflector(Generic[K, V]):
         version = body["metadata"].get("resourceVersion")
         if not isinstance(version, str):
             raise StreamBroken("the list has no resourceVersion")
-        self._keep_ahead(before, version, items, keys)
-        self.items, self._keys, self.unreadable = items, keys, unreadable
+        self._keep_ahead(before, version, new)
+        self.items, self._known, self.unreadable = new.items, new.known, new.unreadable
         self._position = version
         self._paged = True
         self.counters.lists += 1
@@ -323,30 +333,45 @@ class Reflector(Generic[K, V]):
             raise StreamBroken("the answer to LIST is no list")
         return body
 
-    def _collect(
-        self, item: Any, items: dict[K, V], keys: dict[str, K], unreadable: dict[str, str]
-    ) -> None:
+    def _goes_on_at(self, version: object) -> bool:
+        """Return whether a list of this version continues the history that we have followed.
+
+        Then an object of the same resourceVersion is the same, and its value is kept: the list of
+        a new leader costs half, and no second copy. After a restore of etcd versions come twice:
+        its list is older than our position, or it is the first after the watch was given up.
+        """
+        number, position = version_number(version), version_number(self._position)
+        return number is not None and position is not None and number >= position
+
+    def _collect(self, item: Any, new: _Listed[K, V], *, goes_on: bool) -> None:
         """Project one listed object into the new maps."""
         try:
             identity = identity_of(item)
         except Malformed as error:
-            self._report("(unnamed)", error, unreadable)
+            self._report("(unnamed)", error, new.unreadable)
+            return
+        version = _version_of(item)
+        known = self._known.get(identity)
+        if goes_on and known is not None and known[1] == version != "" and known[0] in self.items:
+            new.items[known[0]], new.known[identity] = self.items[known[0]], known
             return
         try:
             projected = self._project(item)
         except Exception as error:  # noqa: BLE001 - one object must not stop the others
-            self._report(identity, error, unreadable)
-            key = self._keys.get(identity)
-            if key is not None and key in self.items:
-                items[key], keys[identity] = self.items[key], key
+            self._report(identity, error, new.unreadable)
+            self._keep(identity, new)
             return
         if projected is not None:
-            keys[identity], value = projected
-            items[projected[0]] = value
+            key, value = projected
+            new.items[key], new.known[identity] = value, (key, version)
 
-    def _keep_ahead(
-        self, before: Mapping[str, int], version: str, items: dict[K, V], keys: dict[str, K]
-    ) -> None:
+    def _keep(self, identity: str, new: _Listed[K, V]) -> None:
+        """Carry over what is known of an object, if anything is."""
+        known = self._known.get(identity)
+        if known is not None and known[0] in self.items:
+            new.items[known[0]], new.known[identity] = self.items[known[0]], known
+
+    def _keep_ahead(self, before: Mapping[str, int], version: str, new: _Listed[K, V]) -> None:
         """Carry over what our own writes returned while this list was fetched, if it is newer.
 
         What they had returned `before` is in the list already: the server answers with its newest
@@ -360,9 +385,7 @@ class Reflector(Generic[K, V]):
             if number is not None and ahead > number and before.get(identity) != ahead
         }
         for identity in self._ahead:
-            key = self._keys.get(identity)
-            if key is not None and key in self.items:
-                items[key], keys[identity] = self.items[key], key
+            self._keep(identity, new)
 
     async def _watch(self) -> None:
         params = self._params | {
@@ -449,24 +472,29 @@ class Reflector(Generic[K, V]):
             self._remove(identity, changed)
             return
         key, value = projected
-        former = self._keys.get(identity)
-        if former is not None and former != key:
+        former = self._known.get(identity)
+        if former is not None and former[0] != key:
             self._remove(identity, changed)
         if key in self.items and self.items[key] == value:
             self.counters.unchanged += 1
         else:
             changed.add(key)
         self.items[key] = value
-        self._keys[identity] = key
+        self._known[identity] = (key, _version_of(body))
 
     def _remove(self, identity: str, changed: set[K]) -> None:
         self.unreadable.pop(identity, None)
-        key = self._keys.pop(identity, None)
-        if key is not None and key in self.items:
-            del self.items[key]
-            changed.add(key)
+        known = self._known.pop(identity, None)
+        if known is not None and known[0] in self.items:
+            del self.items[known[0]]
+            changed.add(known[0])
 
     def _report(self, name: str, error: Exception, unreadable: dict[str, str]) -> None:
         self.counters.unreadable += 1
         unreadable[name] = f"{type(error).__name__}: {error}"
         self._on_unreadable(name, error)
+
+
+def _version_of(body: dict[str, Any]) -> str:
+    """Return the resourceVersion of an object with metadata, or "" for one without."""
+    return str(body["metadata"].get("resourceVersion") or "")

@@ -12,7 +12,7 @@ from lbctl.cli.render import indented, paint, table, title
 from lbctl.model.names import ServiceKey
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.plan.address_uses import AddressFacts
-from lbctl.plan.checklist import Checklist, cure_of
+from lbctl.plan.checklist import Checklist
 from lbctl.plan.explain import AddressExplanation, Candidate, ServiceExplanation, advice
 from lbctl.plan.explain_node import NodeFacts
 from lbctl.plan.explain_pool import PoolFacts
@@ -47,9 +47,7 @@ def _steps(steps: Checklist) -> Iterator[str]:
         return
     yield f"  fails first: {first.name}: {first.detail}"
     yield f"    confirm: {first.confirm}"
-    cure = cure_of(first)
-    if cure:
-        yield f"    cure:    {cure}"
+    yield f"    cure:    {first.cure}"
 
 
 def _service_address(
@@ -58,8 +56,9 @@ def _service_address(
     yield title(f"Address {one.address}")
     if one.owner:
         yield f"  intent: node {one.owner} announces it on {', '.join(one.links)}"
-    elif one.refused is not None:
-        yield f"  nobody announces it: {paint(one.refused.reason)}: {one.refused.detail}"
+    if one.refused is not None:
+        head = "not reported" if one.owner else "nobody announces it"
+        yield f"  {head}: {paint(one.refused.reason)}: {one.refused.detail}"
         yield from _advice(one.refused.reason, key, lbctl_namespace)
     if one.sent is not None:
         links = ", ".join(one.sent.interfaces) or "every interface"

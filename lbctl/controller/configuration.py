@@ -2,8 +2,9 @@
 
 Pools and advertisements show their verdict themselves, where their schema has conditions, and
 the object ConfigurationState `controller` repeats what is wrong in one place. A verdict that
-changed to "no" is said as an Event, too. Nothing is decided here. The caller is
-`lbctl.controller.reconciler`.
+turned to "no", and an advertisement whose pool is missing, are said as an Event, too: once, which
+the condition remembers, or this process where the schema has none. Nothing is decided here. The
+caller is `lbctl.controller.reconciler`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from lbctl.kube.status_objects import controller_state
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey, PoolName
 from lbctl.model.outcome import Problem
+from lbctl.model.reason import Reason
 from lbctl.plan.advertisements import judge_advertisement
 from lbctl.plan.allocation import Plan
 
@@ -49,7 +51,11 @@ _SOURCES = {IP_ADDRESS_POOL: Source.POOLS, L2_ADVERTISEMENT: Source.ADVERTISEMEN
 
 
 class ConfigurationDesk:
-    """Pools and advertisements on their way to showing their verdict."""
+    """Pools and advertisements on their way to showing their verdict.
+
+    `summary` is what the ConfigurationState says now: what stands there was told by a process
+    before us.
+    """
 
     def __init__(
         self,
@@ -58,12 +64,15 @@ class ConfigurationDesk:
         recorder: EventRecorder,
         *,
         again: Callable[[ObjectKey], None],
+        summary: Callable[[], str],
         pace: DeskPace | None = None,
         wall: Callable[[], dt.datetime] = wall_clock,
     ) -> None:
         self._inputs = inputs
         self._recorder = recorder
+        self._summary = summary
         self._wall = wall
+        self._told: dict[ObjectKey, str] = {}
         self.desk: Desk[ObjectKey] = Desk(writer, again=again, pace=pace)
 
     def look(self, plan: Plan) -> dict[ObjectKey, Verdict]:
@@ -88,37 +97,58 @@ class ConfigurationDesk:
                 accepted_patch(advertisement, verdict, now, own_schema=own),
             )
         self.desk.keep_only(verdicts)
+        self._told = {key: said for key, said in self._told.items() if key in verdicts}
         return verdicts
 
     def _submit(self, found: Configured[Any], verdict: Verdict, patch: Patch | None) -> None:
+        resource = self._inputs.groups[found.key.kind]
+        if not resource.own_schema:
+            self._tell_once(found, verdict)
         if patch is None:
             self.desk.settle(found.key)
             return
-        resource = self._inputs.groups[found.key.kind]
-        path = f"{resource.collection(found.key.namespace)}/{found.key.name}"
 
         def written(body: dict[str, Any]) -> None:
             self._inputs.observe(_SOURCES[found.key.kind], body)
             shown = found.accepted
-            if not verdict.accepted and (shown is None or shown.message != verdict.message):
-                self._recorder.record(
-                    ObjectRef(
-                        api_version=resource.api_version,
-                        kind=found.key.kind,
-                        name=found.key.name,
-                        namespace=found.key.namespace,
-                        uid=found.uid,
-                    ),
-                    EventType.WARNING,
-                    verdict.reason.value,
-                    verdict.message,
-                )
+            if resource.own_schema and (shown is None or shown.message != verdict.message):
+                self._tell(found, verdict)
 
+        path = f"{resource.collection(found.key.namespace)}/{found.key.name}"
         self.desk.submit(
             found.key,
             patch_status(path, resource_version=found.resource_version, patch=patch),
             written,
         )
+
+    def _tell_once(self, found: Configured[Any], verdict: Verdict) -> None:
+        """Tell of an object that cannot show its verdict, when it is a new one."""
+        if self._told.get(found.key) == verdict.message:
+            return
+        self._told[found.key] = verdict.message
+        if _line(found.key, verdict) not in self._summary():
+            self._tell(found, verdict)
+
+    def _tell(self, found: Configured[Any], verdict: Verdict) -> None:
+        if verdict.reason is Reason.ACCEPTED:
+            return
+        self._recorder.record(
+            ObjectRef(
+                api_version=self._inputs.groups[found.key.kind].api_version,
+                kind=found.key.kind,
+                name=found.key.name,
+                namespace=found.key.namespace,
+                uid=found.uid,
+            ),
+            EventType.WARNING,
+            verdict.reason.value,
+            verdict.message,
+        )
+
+
+def _line(key: ObjectKey, verdict: Verdict) -> str:
+    """Return what the ConfigurationState says of a refused object."""
+    return f"{key}: {Problem(path=verdict.reason.value, message=verdict.message)}"
 
 
 def findings(verdicts: Mapping[ObjectKey, Verdict]) -> tuple[tuple[str, Problem], ...]:
@@ -172,6 +202,12 @@ class SummaryKeeper:
         # Of a foreign group the kind may be missing altogether: older releases do not have it,
         # and the product works without.
         return self._problem or (self._shown.problem if self._resource.own_schema else None)
+
+    @property
+    def shown(self) -> str:
+        """Return the summary as the object has it now; empty before it was read."""
+        found = self._shown.items.get(CONTROLLER_NAME)
+        return found.error_summary if found is not None else ""
 
     def begin_term(self) -> None:
         """Look at the object again, whatever is wanted next."""

@@ -5,41 +5,25 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 
-from lbctl.api.events import EventRecorder
 from lbctl.api.lease import Leadership
-from lbctl.api.writer import Writer
-from lbctl.controller.inputs import AnyReflector, Inputs
+from lbctl.controller.inputs import Inputs
 from lbctl.controller.operator import Operator
 from lbctl.controller.reconciler import Reconciler
+from lbctl.model.names import PoolName
+from lbctl.plan.allocation import Counters
+from lbctl.run.api_samples import reflector_samples
 from lbctl.run.metrics import Sample
 
-_WRITES = ("written", "conflicts", "missing", "refused", "retried", "withheld", "gave_up")
-_EVENTS = ("written", "repeated", "limited", "lost")
 
-
-def reflector_samples(inputs: Inputs) -> Iterator[Sample]:
+def input_samples(inputs: Inputs) -> Iterator[Sample]:
     """Yield what the reflectors know about themselves."""
     now = time.monotonic()
-    ages = [
-        age for one in inputs.reflectors.values() if (age := one.contact_age_s(now)) is not None
-    ]
+    reflectors = {**inputs.reflectors, **inputs.witnesses}
+    ages = [age for one in reflectors.values() if (age := one.contact_age_s(now)) is not None]
     if ages:
         yield Sample(name="lbctl_api_contact_age_seconds", value=min(ages))
-    for kind, reflector in inputs.reflectors.items():
-        yield from _of_kind(kind, reflector)
-
-
-def write_samples(writer: Writer, recorder: EventRecorder) -> Iterator[Sample]:
-    """Yield what was written."""
-    yield Sample(name="lbctl_writes_pending", value=writer.depth)
-    writes = asdict(writer.counters)
-    for outcome in _WRITES:
-        yield Sample(name="lbctl_writes_total", value=writes[outcome], labels=(outcome,))
-    events = asdict(recorder.counters)
-    for outcome in _EVENTS:
-        yield Sample(name="lbctl_events_total", value=events[outcome], labels=(outcome,))
+    yield from reflector_samples(reflectors)
 
 
 def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sample]:
@@ -57,11 +41,10 @@ def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sam
             value=float(verdict.accepted),
             labels=(key.kind, key.name),
         )
-    for pool, counts in reconciler.counters.items():
-        for (family, state), value in zip(_STATES, counts, strict=True):
-            yield Sample(
-                name="lbctl_pool_addresses", value=value, labels=(str(pool), family, state)
-            )
+    wrong = any(not verdict.accepted for verdict in reconciler.verdicts.values())
+    yield Sample(name="metallb_k8s_client_config_stale_bool", value=wrong)
+    for pool, counters in reconciler.counters.items():
+        yield from _of_pool(pool, counters)
 
 
 def problem_samples(problems: Iterable[tuple[str, str]]) -> Iterator[Sample]:
@@ -77,26 +60,17 @@ def webhook_samples(operator: Operator) -> Iterator[Sample]:
     yield Sample(name="lbctl_webhook_restarts_total", value=operator.restarts)
 
 
-_PARTS = ("inputs", "lease", "reconciler", "webhook")
-
-_STATES = (
-    ("IPv4", "assigned"),
-    ("IPv6", "assigned"),
-    ("IPv4", "available"),
-    ("IPv6", "available"),
-)
+_PARTS = ("inputs", "announcing", "lease", "reconciler", "webhook")
 
 
-def _of_kind(kind: str, reflector: AnyReflector) -> Iterator[Sample]:
-    labels = (kind,)
-    tally = reflector.counters
+def _of_pool(pool: PoolName, counters: Counters) -> Iterator[Sample]:
+    used4, used6, free4, free6 = counters
     for name, value in (
-        ("lbctl_reflector_objects", len(reflector.items)),
-        ("lbctl_reflector_synced", float(reflector.synced.is_set())),
-        ("lbctl_reflector_unreadable", len(reflector.unreadable)),
-        ("lbctl_reflector_lists_total", tally.lists),
-        ("lbctl_reflector_watches_total", tally.watches),
-        ("lbctl_reflector_events_total", tally.events),
-        ("lbctl_reflector_failures_total", tally.failures),
+        ("addresses_total", used4 + free4 + used6 + free6),
+        ("addresses_in_use_total", used4 + used6),
+        ("ipv4_addresses_total", used4 + free4),
+        ("ipv4_addresses_in_use_total", used4),
+        ("ipv6_addresses_total", used6 + free6),
+        ("ipv6_addresses_in_use_total", used6),
     ):
-        yield Sample(name=name, value=value, labels=labels)
+        yield Sample(name=f"metallb_allocator_{name}", value=value, labels=(str(pool),))

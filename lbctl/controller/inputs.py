@@ -1,9 +1,13 @@
-"""Read what the controller decides from: Services, pools, advertisements, namespaces.
+"""Read what the controller decides from, and what it tells from.
 
-One reflector per kind, folded into one `World`. News wakes the reconciler; an echo of our own
-write only waits to be looked at with the next plan. Every replica reads and judges the pools,
-leading or not, since each serves the admission webhook: `published_pools` is the one value that
-another thread may read. The callers are `lbctl.controller.main` and the reconciler.
+It decides from Services, pools, advertisements and namespaces: one reflector per kind, folded
+into one `World`. News wakes the reconciler; an echo of our own write only waits to be looked at
+with the next plan. Every replica reads and judges the pools, leading or not, since each serves the
+admission webhook: `published_pools` is the one value that another thread may read.
+
+Whether addresses are announced it tells from what speakers report, and from nodes and endpoints.
+These `witnesses` are read once somebody asks for them, and nothing but that condition waits for
+them. The callers are `lbctl.controller.main`, the reconciler and `lbctl.controller.announcing`.
 """
 
 from __future__ import annotations
@@ -15,14 +19,18 @@ from typing import Any, Final, TypeAlias
 from lbctl.api.pace import Pace
 from lbctl.api.reflector import ALL, Changes, Reflector
 from lbctl.api.session import ApiSession
-from lbctl.kube.fold import Input, Source, World, inputs
-from lbctl.kube.groups import Groups
+from lbctl.kube.fold import Input, SentKey, Source, World, inputs, project_sent
+from lbctl.kube.groups import SERVICE_L2_STATUS, Groups
 from lbctl.model.snapshot import Changed, Snapshot
+from lbctl.plan.announced import Sent
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
 
 SOURCES: Final = (Source.POOLS, Source.ADVERTISEMENTS, Source.SERVICES, Source.NAMESPACES)
 PLANNED_FROM: Final = (Source.SERVICES, Source.NAMESPACES)
 """Changes of these are named to the plan."""
+
+WITNESSES: Final = frozenset(Source) - set(SOURCES)
+"""Read for the condition lbctl.io/Announced alone, beside the ServiceL2Statuses."""
 
 AnyReflector: TypeAlias = Reflector[Any, Any]
 
@@ -44,20 +52,33 @@ class Inputs:
         self.reflectors: dict[str, AnyReflector] = {}
         self.on_news: Callable[[], None] = _nobody
         self.on_echo: Callable[[], None] = _nobody
+        self.on_witness: Callable[[Source, Changes[Any]], None] = _unheard
+        """Told of changes of `WITNESSES`, pools and advertisements."""
+        self.on_sent: Callable[[Changes[SentKey]], None] = _unheard_sent
         self._echo = False
         self._book = NO_POOLS
         self._by_source: dict[Source, AnyReflector] = {}
-        for item in inputs(groups, namespace):
-            if item.source in SOURCES:
-                reflector: AnyReflector = Reflector(
-                    session,
-                    item.path,
-                    project=item.project,
-                    on_change=self._listener(item),
-                    pace=pace,
-                )
-                self._by_source[item.source] = reflector
-                self.reflectors[item.kind] = reflector
+        self.witnesses: dict[str, AnyReflector] = {}
+        self._reading_witnesses = False
+        for item in inputs(groups, namespace, to_write=True):
+            reflector: AnyReflector = Reflector(
+                session,
+                item.path,
+                project=item.project,
+                on_change=self._listener(item),
+                pace=pace,
+            )
+            self._by_source[item.source] = reflector
+            kinds = self.witnesses if item.source in WITNESSES else self.reflectors
+            kinds[item.kind] = reflector
+        self._sent: Reflector[SentKey, Sent] = Reflector(
+            session,
+            groups[SERVICE_L2_STATUS].collection(namespace),
+            project=project_sent,
+            on_change=self._heard_sent,
+            pace=pace,
+        )
+        self.witnesses[SERVICE_L2_STATUS] = self._sent
         self._world = World(self._items, PLANNED_FROM)
 
     @property
@@ -68,6 +89,11 @@ class Inputs:
     def snapshot(self) -> Snapshot:
         """Return the present moment; true until the loop runs again."""
         return self._world.snapshot()
+
+    @property
+    def sent(self) -> Mapping[SentKey, Sent]:
+        """Return what speakers report, by Service and family."""
+        return self._sent.items
 
     def take_changed(self) -> Changed:
         """Return what changed since the last call."""
@@ -85,6 +111,15 @@ class Inputs:
             elif not reflector.synced.is_set():
                 yield f"{kind} objects have not been read yet"
 
+    def witness_problems(self) -> Iterator[str]:
+        """Yield why it cannot be told whether addresses are announced."""
+        if self._reading_witnesses:
+            for kind, reflector in self.witnesses.items():
+                if reflector.problem is not None:
+                    yield reflector.problem
+                elif not reflector.synced.is_set():
+                    yield f"{kind} objects have not been read yet"
+
     def observe(self, source: Source, body: dict[str, Any]) -> None:
         """Take in what one of our writes returned, ahead of the watch."""
         self._echo = True
@@ -99,6 +134,18 @@ class Inputs:
             for kind, reflector in self.reflectors.items():
                 group.create_task(reflector.run(), name=f"reflector-{kind}")
 
+    async def run_witnesses(self) -> None:
+        """Read what tells whether addresses are announced, until cancelled."""
+        self._reading_witnesses = True
+        async with asyncio.TaskGroup() as group:
+            for kind, reflector in self.witnesses.items():
+                group.create_task(reflector.run(), name=f"reflector-{kind}")
+
+    async def until_witnesses(self) -> None:
+        """Return when each of them has been listed once."""
+        for reflector in self.witnesses.values():
+            await reflector.synced.wait()
+
     async def until_synced(self) -> None:
         """Return when every kind has been listed once."""
         for reflector in self.reflectors.values():
@@ -111,8 +158,7 @@ class Inputs:
                 group.create_task(reflector.relist())
 
     def _items(self, source: Source) -> Mapping[Any, Any]:
-        reflector = self._by_source.get(source)
-        return {} if reflector is None else reflector.items
+        return self._by_source[source].items
 
     def _listener(self, item: Input) -> Callable[[Changes[Any]], None]:
         def listen(changes: Changes[Any]) -> None:
@@ -121,6 +167,10 @@ class Inputs:
         return listen
 
     def _heard(self, source: Source, changes: Changes[Any]) -> None:
+        if source in WITNESSES:
+            self._world.changed(source, None if changes is ALL else changes)
+            self.on_witness(source, changes)
+            return
         if source is Source.POOLS:
             self._book = judge_pools(self.snapshot(), self._book)
         if source is Source.SERVICES or (
@@ -128,8 +178,21 @@ class Inputs:
         ):
             # A plan finds out about pools by itself; a new namespace concerns few clusters.
             self._world.changed(source, None if changes is ALL else changes)
+        if source in (Source.POOLS, Source.ADVERTISEMENTS):
+            self.on_witness(source, changes)
         (self.on_echo if self._echo else self.on_news)()
+
+    def _heard_sent(self, changes: Changes[SentKey]) -> None:
+        self.on_sent(changes)
 
 
 def _nobody() -> None:
     """Be woken for nothing."""
+
+
+def _unheard(source: Source, changes: Changes[Any]) -> None:
+    """Be told for nothing."""
+
+
+def _unheard_sent(changes: Changes[SentKey]) -> None:
+    """Be told for nothing."""

@@ -28,22 +28,23 @@ from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.controller.admission import Judge
 from lbctl.controller.gauges import (
+    input_samples,
     plan_samples,
     problem_samples,
-    reflector_samples,
     webhook_samples,
-    write_samples,
 )
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.operator import Door, Operator, OperatorSettings
-from lbctl.controller.reconciler import Reconciler
+from lbctl.controller.reconciler import Reconciler, ReconcilerPace
 from lbctl.controller.settings import PROGRAM, ControllerSettings, probe_port, read_settings
 from lbctl.controller.trust import Trust, TrustNames
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT
+from lbctl.run.api_samples import write_samples
 from lbctl.run.flags import refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
-from lbctl.run.metrics import Exposition, Sample
+from lbctl.run.metrics import METRICS_OF, Exposition, Sample
+from lbctl.run.process_samples import process_samples
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class Parts:
         """Yield the part that has a problem, and the problem in one sentence."""
         for text in self.inputs.problems():
             yield "inputs", text
+        for text in self.inputs.witness_problems():
+            yield "announcing", text
         if self.leadership.problem is not None:
             yield "lease", self.leadership.problem
         for text in self.reconciler.problems():
@@ -103,19 +106,21 @@ class Parts:
     def not_ready(self) -> Iterator[str]:
         """Yield why the process cannot do its job now.
 
-        The admission server only says earlier what the conditions say anyway: its problems are in
-        the metrics and the log, and make no controller unready.
+        The admission server only says earlier what the conditions say anyway, and allocation waits
+        for nothing that tells whether addresses are announced: problems of these are in the metrics
+        and the log, and make no controller unready.
         """
         for part, text in self.problems():
-            if part != "webhook":
+            if part not in ("webhook", "announcing"):
                 yield text
 
     def samples(self) -> Iterator[Sample]:
-        yield Sample(name="lbctl_build_info", value=1, labels=("lb-controller", version("lbctl")))
-        yield from reflector_samples(self.inputs)
-        yield from write_samples(self.writer, self.recorder)
+        yield Sample(name="lbctl_build_info", value=1, labels=(PROGRAM, version("lbctl")))
+        yield from input_samples(self.inputs)
+        yield from write_samples(self.writer, self.recorder, failed_plans=self.reconciler.failures)
         yield from plan_samples(self.reconciler, self.leadership)
         yield from problem_samples(self.problems())
+        yield from process_samples()
         if self.operator is not None:
             yield from webhook_samples(self.operator)
 
@@ -127,6 +132,7 @@ def compose(
     *,
     times: LeaseTimes | None = None,
     pace: Pace | None = None,
+    reconciling: ReconcilerPace | None = None,
 ) -> Parts:
     """Return the parts, connected and not yet running. Needs the running loop."""
     leadership: Leadership = (
@@ -150,6 +156,7 @@ def compose(
         recorder,
         session,
         load_balancer_class=settings.load_balancer_class,
+        pace=reconciling,
     )
     operator, trust = _webhook(
         settings,
@@ -218,7 +225,7 @@ async def _run(settings: ControllerSettings, credentials: Credentials) -> None:
             settings.listen,
             live=tuple,
             ready=parts.not_ready,
-            metrics=Exposition([parts.samples]).render,
+            metrics=Exposition([parts.samples], METRICS_OF[PROGRAM]).render,
         )
         await pages.start()
         logger.info("serving on %s as %s", settings.listen, settings.identity)

@@ -7,7 +7,8 @@ every input was listed, and none before a new list when the Lease was gained: th
 behind what the leader before us wrote.
 
 An address that one Service must give up before another may show it is handed over in that order:
-the second write waits until the first is seen. Runs on one event loop, between whose steps
+the second write waits until the first is seen. Whether addresses are announced rides on the same
+writes (`lbctl.controller.announcing`), and nothing here waits for it. Runs on one event loop, between whose steps
 nothing of this changes; `lbctl.controller.main` owns it.
 """
 
@@ -19,22 +20,25 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lbctl.api.events import EventRecorder
 from lbctl.api.lease import Leadership
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
+from lbctl.controller.announcing import Announcing, AnnouncingPace
 from lbctl.controller.configuration import ConfigurationDesk, SummaryKeeper, findings
 from lbctl.controller.inputs import Inputs
-from lbctl.controller.services import ServiceDesk
+from lbctl.controller.services import BUSY, ServiceDesk
 from lbctl.controller.tempo import Tempo
+from lbctl.model.address import Address
 from lbctl.model.allocation import Outcome
 from lbctl.model.configuration import Verdict
 from lbctl.model.names import ObjectKey, PoolName, ServiceKey
 from lbctl.model.snapshot import EVERYTHING, Changed
 from lbctl.plan.allocation import EMPTY, Counters, plan
+from lbctl.plan.slots import slot_of
 from lbctl.run.memory import settle
 
 logger = logging.getLogger(__name__)
@@ -46,10 +50,11 @@ class ReconcilerPace:
 
     belt_s: float = 300.0
     after_failure_s: float = 1.0
+    announcing: AnnouncingPace = field(default_factory=AnnouncingPace)
 
 
 class Reconciler:
-    """The loop; `run` is its life. `plans` and `plan_seconds` are for metrics."""
+    """The loop; `run` is its life. `plans`, `plan_seconds` and `failures` are for metrics."""
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class Reconciler:
     ) -> None:
         self.plans = 0
         self.plan_seconds = 0.0
+        self.failures = 0
         self.verdicts: Mapping[ObjectKey, Verdict] = {}
         self._inputs = inputs
         self._leadership = leadership
@@ -80,11 +86,28 @@ class Reconciler:
         self._again: set[ServiceKey] = set()
         self._everything = True
         self._failing = False
+        self._announcing = Announcing(
+            inputs,
+            look=self._look_now,
+            busy=lambda: len(self._services.desk) > BUSY,
+            holders=self._holders,
+            pace=self._pace.announcing,
+            clock=clock,
+        )
         self._services = ServiceDesk(
-            inputs, writer, recorder, again=self._look_again, go_on=self._look_now
+            inputs,
+            writer,
+            recorder,
+            self._announcing,
+            again=self._look_again,
+            go_on=self._look_now,
         )
         self._configuration = ConfigurationDesk(
-            inputs, writer, recorder, again=lambda _: self._echo()
+            inputs,
+            writer,
+            recorder,
+            again=lambda _: self._echo(),
+            summary=lambda: self._summary.shown,
         )
         self._summary = SummaryKeeper(inputs, writer, leadership, session)
         inputs.on_news = self._news
@@ -122,6 +145,7 @@ class Reconciler:
         """Lead whenever we hold the Lease, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._summary.run(), name="configuration-state")
+            group.create_task(self._announcing.run(), name="announcing")
             group.create_task(self._terms(), name="terms")
 
     async def _terms(self) -> None:
@@ -161,15 +185,21 @@ class Reconciler:
         self._news()
 
     async def _lead(self) -> None:
+        first = True
         while True:
             await self._until_due()
             began = self._clock()
             try:
                 self._pass()
+                if first:
+                    # Not before: what that reads must not hold up the first plan.
+                    first = False
+                    self._announcing.begin_term()
             except Exception:
                 # The loop that must not die: a bug must not stop what still works, and
                 # planning from nothing gets rid of whatever the last plan left behind.
                 logger.exception("planning failed; trying again with everything")
+                self.failures += 1
                 self._failing, self._everything = True, True
                 self._plan = self._plan.memory()
                 self._services.begin_term()
@@ -216,6 +246,10 @@ class Reconciler:
         if changed.everything:
             return {*self._plan.outcomes, *self._plan.touched, *again}
         return {*changed.services, *self._plan.touched, *again}
+
+    def _holders(self, address: Address) -> tuple[ServiceKey, ...]:
+        holders = self._plan.ledger.holders.get(slot_of(address), ())
+        return tuple(service.key for service in holders)
 
     def _look_again(self, key: ServiceKey) -> None:
         self._again.add(key)

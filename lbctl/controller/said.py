@@ -1,9 +1,9 @@
-"""Put a change of a Service's allocation into Events, with the reasons that users filter on. Pure.
+"""Put a change of what a Service shows into Events, with the reasons that users filter on. Pure.
 
 The reasons are MetalLB's (reference: allocation decisions), the sentences ours. An Event tells
 of a change: it is derived from what the Service showed before and what was decided, so that a
 restart says nothing, and a refusal that persists is said once. The caller is
-`lbctl.controller.reconciler`, when the write that shows the change has been made.
+`lbctl.controller.services`, when the write that shows the change has been made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from lbctl.model.address import Address
 from lbctl.model.allocation import Outcome
 from lbctl.model.names import PoolName
 from lbctl.model.reason import Reason
-from lbctl.model.service import Service
+from lbctl.model.service import ObservedCondition, Service
+from lbctl.plan.announced import Announced
 
 IP_ALLOCATED = "IPAllocated"
 ALLOCATION_FAILED = "AllocationFailed"
@@ -23,6 +24,7 @@ CLEAR_ASSIGNMENT = "ClearAssignment"
 LOAD_BALANCER_FAILED = "LoadBalancerFailed"
 ADDITIONAL_ASSIGN_FAILED = "AdditionalAssignFailed"
 DEPRECATED_ANNOTATION = "deprecatedAnnotation"
+ANNOUNCE_FAILED = "announceFailed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,20 @@ def released(service: Service, detail: str) -> tuple[Saying, ...]:
         return ()
     message = f"Gave up {_list(service.addresses)}: {detail}"
     return (Saying(warning=False, reason=CLEAR_ASSIGNMENT, message=message),)
+
+
+def announce_failed(
+    announced: Announced | None, *, shown: ObservedCondition | None
+) -> tuple[Saying, ...]:
+    """Return what to say of a Service whose address nobody announces, once for each reason.
+
+    `shown` is its condition lbctl.io/Announced as it is now, None without it.
+    """
+    if announced is None or announced.holds:
+        return ()
+    if shown is not None and (shown.status, shown.reason) == ("False", announced.reason):
+        return ()
+    return (Saying(warning=True, reason=ANNOUNCE_FAILED, message=announced.message),)
 
 
 def deprecation(names: Iterable[str]) -> Saying:

@@ -19,13 +19,21 @@ from typing import Any, Final
 from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.lease import wall_clock
 from lbctl.api.writer import Writer, patch_status
+from lbctl.controller.announcing import Announcing
 from lbctl.controller.configuration import rfc3339
 from lbctl.controller.desk import Desk, DeskPace
 from lbctl.controller.inputs import Inputs
-from lbctl.controller.said import CLEAR_ASSIGNMENT, Saying, deprecation, released, sayings
+from lbctl.controller.said import (
+    CLEAR_ASSIGNMENT,
+    Saying,
+    announce_failed,
+    deprecation,
+    released,
+    sayings,
+)
 from lbctl.kube.fold import Source
 from lbctl.kube.groups import SERVICES
-from lbctl.kube.patches import ALLOCATED, service_patch
+from lbctl.kube.patches import ALLOCATED, ANNOUNCED, service_patch
 from lbctl.kube.service import WrittenService
 from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome
@@ -34,6 +42,7 @@ from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.service import ObservedCondition, Service
 from lbctl.plan.allocation import Decision
+from lbctl.plan.announced import Announced
 
 BUSY: Final = 32
 """Status writes under way above which Events wait."""
@@ -61,6 +70,7 @@ class ServiceDesk:
         inputs: Inputs,
         writer: Writer,
         recorder: EventRecorder,
+        announcing: Announcing,
         *,
         again: Callable[[ServiceKey], None],
         go_on: Callable[[ServiceKey], None],
@@ -69,6 +79,7 @@ class ServiceDesk:
     ) -> None:
         self._inputs = inputs
         self._recorder = recorder
+        self._announcing = announcing
         self._go_on = go_on
         self._wall = wall
         self.desk: Desk[ServiceKey] = Desk(writer, again=again, pace=pace)
@@ -111,7 +122,8 @@ class ServiceDesk:
 
     def _compare(self, service: WrittenService, decision: Decision, now: str) -> _Difference | None:
         addresses = decision.addresses if isinstance(decision, Outcome) else ()
-        patch = service_patch(service, decision, now)
+        announced = self._announcing.word(service, addresses)
+        patch = service_patch(service, decision, now, announced=announced)
         leaves = (
             frozenset(service.addresses) - frozenset(addresses)
             if patch is not None
@@ -127,7 +139,7 @@ class ServiceDesk:
             service=service,
             decision=decision,
             patch=patch,
-            said=_said(service, decision),
+            said=_said(service, decision, announced),
             gains=tuple(a for a in addresses if a not in service.addresses),
         )
 
@@ -176,6 +188,7 @@ class ServiceDesk:
     def _gone(self, key: ServiceKey) -> None:
         self._note_leaving(key, frozenset())
         self._deprecated.pop(key, None)
+        self._announcing.forget(key)
         self.desk.settle(key)
 
     def _say_deprecated(self, service: WrittenService) -> None:
@@ -186,7 +199,7 @@ class ServiceDesk:
             return
         # Kept for those without, too: what they take to later is then known to be new.
         self._deprecated[service.key] = now
-        said_by_another_process = before is None and shown_allocated(service) is not None
+        said_by_another_process = before is None and _shown(service, ALLOCATED) is not None
         if now[1] and not said_by_another_process:
             self._unsaid.append((service, deprecation(now[1])))
             self._speak()
@@ -215,9 +228,9 @@ class ServiceDesk:
         )
 
 
-def shown_allocated(service: Service) -> ObservedCondition | None:
-    """Return the condition lbctl.io/Allocated as the Service shows it."""
-    return next((c for c in service.conditions if c.type == ALLOCATED), None)
+def _shown(service: Service, type_: str) -> ObservedCondition | None:
+    """Return a condition of ours as the Service shows it."""
+    return next((c for c in service.conditions if c.type == type_), None)
 
 
 def _half_way(difference: _Difference, held_back: Iterable[Address], now: str) -> _Difference:
@@ -247,15 +260,18 @@ def _half_way(difference: _Difference, held_back: Iterable[Address], now: str) -
     )
 
 
-def _said(service: Service, decision: Decision) -> tuple[Saying, ...]:
+def _said(service: Service, decision: Decision, announced: Announced | None) -> tuple[Saying, ...]:
     if isinstance(decision, NotOurs):
         return released(service, decision.detail)
-    shown = shown_allocated(service)
-    return sayings(
-        service,
-        decision,
-        shown_reason=shown.reason if shown is not None else None,
-        shown_message=shown.message if shown is not None else None,
+    shown = _shown(service, ALLOCATED)
+    return (
+        *sayings(
+            service,
+            decision,
+            shown_reason=shown.reason if shown is not None else None,
+            shown_message=shown.message if shown is not None else None,
+        ),
+        *announce_failed(announced, shown=_shown(service, ANNOUNCED)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 OWN_PREFIX = "lbctl.io/"
 METALLB_PREFIX = "metallb.io/"
 DEPRECATED_PREFIX = "metallb.universe.tf/"
+_PREFIXES = (OWN_PREFIX, METALLB_PREFIX, DEPRECATED_PREFIX)
 
 ADDRESSES = "loadBalancerIPs"
 POOL = "address-pool"
@@ -23,9 +24,16 @@ OWN_MARK = OWN_PREFIX + MARK
 METALLB_MARK = METALLB_PREFIX + MARK
 
 
+def ours(annotations: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the annotations whose keys are of one of the three spellings."""
+    return {key: value for key, value in annotations.items() if key.startswith(_PREFIXES)}
+
+
 def spoken(annotations: Mapping[str, Any], name: str) -> tuple[str, str] | None:
     """Return the key that counts for `name` and its text, or None when there is none."""
-    for prefix in (OWN_PREFIX, METALLB_PREFIX, DEPRECATED_PREFIX):
+    if not annotations:
+        return None
+    for prefix in _PREFIXES:
         value = annotations.get(prefix + name)
         if isinstance(value, str):
             return prefix + name, value

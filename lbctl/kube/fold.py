@@ -16,6 +16,7 @@ from typing import Any
 
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
+from lbctl.kube.crds.service_l2_status import parse_service_l2_status, sent_of
 from lbctl.kube.crds.speaker_status import parse_speaker_status
 from lbctl.kube.groups import (
     ENDPOINT_SLICES,
@@ -28,17 +29,23 @@ from lbctl.kube.groups import (
     Groups,
 )
 from lbctl.kube.objects import parse_endpoint_slice, parse_namespace, parse_node
-from lbctl.kube.service import WrittenService, parse_service
+from lbctl.kube.service import WrittenService, parse_service, read_service
+from lbctl.model.address import Family
 from lbctl.model.advertisement import L2Advertisement
 from lbctl.model.configuration import Configured
 from lbctl.model.endpoints import EndpointSlice
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.pool import Pool
+from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
+from lbctl.plan.announced import Sent
 
 SliceKey = tuple[ServiceKey, str]
 """An EndpointSlice by its Service and its own name: the reflector's key carries the grouping."""
+
+SentKey = tuple[ServiceKey, Family]
+"""A report of a speaker: one for each family of a Service."""
 
 Projected = tuple[Any, Any] | None
 Projection = Callable[[Any], Projected]
@@ -66,7 +73,12 @@ class Input:
     project: Projection
 
 
-def project_service(body: Any) -> tuple[ServiceKey, WrittenService] | None:
+def project_service(body: Any) -> tuple[ServiceKey, Service] | None:
+    service = read_service(body)
+    return None if service is None else (service.key, service)
+
+
+def project_written_service(body: Any) -> tuple[ServiceKey, WrittenService] | None:
     service = parse_service(body)
     return None if service is None else (service.key, service)
 
@@ -96,6 +108,18 @@ def project_speaker(body: Any) -> tuple[NodeName, SpeakerReport] | None:
     return None if report is None else (report.node, report)
 
 
+def project_sent(body: Any) -> tuple[SentKey, Sent] | None:
+    """Return what a ServiceL2Status of ours reports; those of a MetalLB beside us are left out.
+
+    No input of a snapshot: what was sent follows from the plan.
+    """
+    status = parse_service_l2_status(body)
+    sent = None if status is None else sent_of(status)
+    if status is None or sent is None or sent.family is None:
+        return None
+    return (status.service, sent.family), sent
+
+
 PROJECTIONS: Mapping[Source, Projection] = {
     Source.POOLS: project_pool,
     Source.ADVERTISEMENTS: project_advertisement,
@@ -107,8 +131,12 @@ PROJECTIONS: Mapping[Source, Projection] = {
 }
 
 
-def inputs(table: Groups, namespace: str) -> tuple[Input, ...]:
-    """Return every collection that a snapshot is made of; our own kinds from `namespace` only."""
+def inputs(table: Groups, namespace: str, *, to_write: bool = False) -> tuple[Input, ...]:
+    """Return every collection that a snapshot is made of; our own kinds from `namespace` only.
+
+    `to_write`: Services with what a patch needs, for the controller.
+    """
+    written = {Source.SERVICES: project_written_service} if to_write else {}
     rows = (
         (Source.POOLS, table[IP_ADDRESS_POOL], namespace),
         (Source.ADVERTISEMENTS, table[L2_ADVERTISEMENT], namespace),
@@ -123,7 +151,7 @@ def inputs(table: Groups, namespace: str) -> tuple[Input, ...]:
             source=source,
             kind=resource.kind,
             path=resource.collection(inside),
-            project=PROJECTIONS[source],
+            project=written.get(source, PROJECTIONS[source]),
         )
         for source, resource, inside in rows
     )
@@ -173,6 +201,7 @@ class World:
         self._sources = frozenset(sources)
         self._slices = SlicesByService()
         self._changed: set[ServiceKey] = set()
+        self._nodes: set[NodeName] = set()
         self._everything = True
 
     def changed(self, source: Source, keys: Iterable[Any] | None) -> None:
@@ -185,12 +214,16 @@ class World:
                 self._slices.follow(self._items(source), keys)
         if source not in self._sources:
             return
-        if keys is None or source not in (Source.SERVICES, Source.SLICES):
+        if keys is None:
             self._everything = True
+        elif source is Source.SERVICES:
+            self._changed.update(keys)
         elif source is Source.SLICES:
             self._changed.update(service for service, _ in keys)
+        elif source in (Source.NODES, Source.SPEAKERS):
+            self._nodes.update(keys)
         else:
-            self._changed.update(keys)
+            self._everything = True
 
     def snapshot(self) -> Snapshot:
         """Return the present moment; it stays true until the loop runs again."""
@@ -198,8 +231,12 @@ class World:
 
     def take_changed(self) -> Changed:
         """Return what changed since the last call, and forget it."""
-        changed = EVERYTHING if self._everything else Changed(services=frozenset(self._changed))
-        self._changed = set()
+        changed = (
+            EVERYTHING
+            if self._everything
+            else Changed(services=frozenset(self._changed), nodes=frozenset(self._nodes))
+        )
+        self._changed, self._nodes = set(), set()
         self._everything = False
         return changed
 

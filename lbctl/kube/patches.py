@@ -25,6 +25,7 @@ from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.outcome import InvariantBroken
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
+from lbctl.plan.announced import NOTHING_TO_ANNOUNCE, Announced
 
 ALLOCATED = OWN_PREFIX + "Allocated"
 ANNOUNCED = OWN_PREFIX + "Announced"
@@ -32,11 +33,18 @@ ANNOUNCED = OWN_PREFIX + "Announced"
 Patch = dict[str, Any]
 
 
-def service_patch(service: Service, decision: Outcome | NotOurs, now_rfc3339: str) -> Patch | None:
-    """Return what makes `service` show the decision: addresses, mark and condition.
+def service_patch(
+    service: Service,
+    decision: Outcome | NotOurs,
+    now_rfc3339: str,
+    *,
+    announced: Announced | None = None,
+) -> Patch | None:
+    """Return what makes `service` show the decision: addresses, mark and conditions.
 
     A Service that is not ours is left alone, unless it is to be released: then everything of
-    ours is taken off it.
+    ours is taken off it. `announced` is what is known of the addresses that it shows; None leaves
+    the condition as it is, and takes it off where the addresses change, because it spoke of others.
 
     Raises:
         InvariantBroken: `service` was not read by `lbctl.kube.service`, so its foreign
@@ -46,10 +54,12 @@ def service_patch(service: Service, decision: Outcome | NotOurs, now_rfc3339: st
     shown = _shown(service)
     if isinstance(decision, NotOurs):
         return _release_patch(shown, now_rfc3339) if decision.release else None
-    return _outcome_patch(shown, decision, now_rfc3339)
+    return _outcome_patch(shown, decision, announced, now_rfc3339)
 
 
-def _outcome_patch(shown: WrittenService, outcome: Outcome, now_rfc3339: str) -> Patch | None:
+def _outcome_patch(
+    shown: WrittenService, outcome: Outcome, announced: Announced | None, now_rfc3339: str
+) -> Patch | None:
     status: Patch = {}
     addresses_differ = shown.addresses != outcome.addresses or bool(shown.hostnames)
     if addresses_differ or not shown.vip_mode:
@@ -57,17 +67,32 @@ def _outcome_patch(shown: WrittenService, outcome: Outcome, now_rfc3339: str) ->
             "ingress": [{"ip": str(address), "ipMode": VIP} for address in outcome.addresses]
             or None
         }
-    conditions = rewrite(
-        shown.written_conditions,
-        wanted=[
+    wanted = [
+        Condition(
+            type=ALLOCATED,
+            status=bool(outcome.addresses),
+            reason=outcome.reason,
+            message=allocated_message(outcome),
+            observed_generation=shown.generation,
+        )
+    ]
+    if not outcome.addresses:
+        announced = NOTHING_TO_ANNOUNCE
+    if announced is not None:
+        wanted.append(
             Condition(
-                type=ALLOCATED,
-                status=bool(outcome.addresses),
-                reason=outcome.reason,
-                message=allocated_message(outcome),
+                type=ANNOUNCED,
+                status=announced.holds,
+                reason=announced.reason,
+                message=announced.message,
                 observed_generation=shown.generation,
             )
-        ],
+        )
+    unknown = announced is None and shown.addresses != outcome.addresses
+    conditions = rewrite(
+        shown.written_conditions,
+        wanted=wanted,
+        dropped=(ANNOUNCED,) if unknown else (),
         now_rfc3339=now_rfc3339,
     )
     if conditions is not None:

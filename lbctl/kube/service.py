@@ -1,15 +1,17 @@
 """Read a Service: the projection that the product works on. Never raises. Pure.
 
-What cannot be read of a request is a `Problem` inside the value. The value that travels is
-`WrittenService`, a model Service with what only the writer needs; decisions read the Service
-part alone.
+What cannot be read of a request is a `Problem` inside the value. The controller, which writes,
+holds a `WrittenService`, a model Service with what only a patch needs; everybody else, and every
+decision, holds the Service alone (half a kilobyte less of each, on every node).
+
+The code reads ten thousand Services at a start, so the plain case goes first everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final
 
 from lbctl.kube import annotations as spelling
 from lbctl.kube.crds.addresses import strict_address
@@ -44,47 +46,65 @@ class WrittenService(Service):
     metallb_mark: str | None = None
 
 
-def parse_service(body: Any) -> WrittenService | None:
-    """Return the Service, or None when it has no name."""
+def read_service(body: Any) -> Service | None:
+    """Return the Service as decisions need it, or None when it has no name."""
     metadata = metadata_of(body)
     if metadata is None:
         return None
-    spec, status = mapping(body.get("spec")), mapping(body.get("status"))
-    cluster_ips = _cluster_ips(spec)
-    addresses, hostnames, vip_mode = _ingress(mapping(status.get("loadBalancer")))
-    sharing = spelling.spoken(metadata.annotations, spelling.SHARING_KEY)
+    return Service(**_fields(metadata, mapping(body.get("spec")), mapping(body.get("status"))))
+
+
+def parse_service(body: Any) -> WrittenService | None:
+    """Return the Service with what is needed to write it, or None when it has no name."""
+    metadata = metadata_of(body)
+    if metadata is None:
+        return None
+    status = mapping(body.get("status"))
     return WrittenService(
-        key=ServiceKey(metadata.namespace, metadata.name),
-        uid=metadata.uid,
-        created=metadata.created,
-        generation=metadata.generation,
-        resource_version=metadata.resource_version,
-        labels=metadata.labels,
-        type=text(spec.get("type")) or "ClusterIP",
-        load_balancer_class=text(spec.get("loadBalancerClass")) or None,
-        cluster_ips=cluster_ips,
-        families=_families(spec, cluster_ips),
-        family_policy=_member(
-            FamilyPolicy, spec.get("ipFamilyPolicy"), default=FamilyPolicy.SINGLE_STACK
-        ),
-        traffic_policy=_member(
-            TrafficPolicy, spec.get("externalTrafficPolicy"), default=TrafficPolicy.CLUSTER
-        ),
-        ports=tuple(_port(item) for item in objects(spec.get("ports"))),
-        selector=labels(spec.get("selector")),
-        health_check_node_port=number(spec.get("healthCheckNodePort")),
-        request=_request(metadata, spec),
-        sharing_key=sharing[1] if sharing else "",
-        uses_deprecated_annotations=_deprecated(metadata.annotations),
-        mark=spelling.mark_of(metadata.annotations),
-        addresses=addresses,
-        hostnames=hostnames,
-        vip_mode=vip_mode,
-        conditions=_own_conditions(status),
+        **_fields(metadata, mapping(body.get("spec")), status),
         written_conditions=keep(status.get("conditions")),
         own_mark=_annotation(metadata.annotations, spelling.OWN_MARK),
         metallb_mark=_annotation(metadata.annotations, spelling.METALLB_MARK),
     )
+
+
+def _fields(
+    metadata: Metadata, spec: Mapping[str, Any], status: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the fields of a Service."""
+    cluster_ips = _cluster_ips(spec)
+    addresses, hostnames, vip_mode = _ingress(mapping(status.get("loadBalancer")))
+    annotations = spelling.ours(metadata.annotations)
+    sharing = spelling.spoken(annotations, spelling.SHARING_KEY)
+    return {
+        "key": ServiceKey(metadata.namespace, metadata.name),
+        "uid": metadata.uid,
+        "created": metadata.created,
+        "generation": metadata.generation,
+        "resource_version": metadata.resource_version,
+        "labels": metadata.labels,
+        "type": text(spec.get("type")) or "ClusterIP",
+        "load_balancer_class": text(spec.get("loadBalancerClass")) or None,
+        "cluster_ips": cluster_ips,
+        "families": _families(spec, cluster_ips),
+        "family_policy": _FAMILY_POLICIES.get(
+            text(spec.get("ipFamilyPolicy")), FamilyPolicy.SINGLE_STACK
+        ),
+        "traffic_policy": _TRAFFIC_POLICIES.get(
+            text(spec.get("externalTrafficPolicy")), TrafficPolicy.CLUSTER
+        ),
+        "ports": tuple([_port(item) for item in objects(spec.get("ports"))]),
+        "selector": labels(spec.get("selector")),
+        "health_check_node_port": number(spec.get("healthCheckNodePort")),
+        "request": _request(annotations, spec),
+        "sharing_key": sharing[1] if sharing else "",
+        "uses_deprecated_annotations": _deprecated(annotations),
+        "mark": spelling.mark_of(annotations),
+        "addresses": addresses,
+        "hostnames": hostnames,
+        "vip_mode": vip_mode,
+        "conditions": _own_conditions(status),
+    }
 
 
 def _annotation(annotations: Mapping[str, Any], key: str) -> str | None:
@@ -92,25 +112,20 @@ def _annotation(annotations: Mapping[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-E = TypeVar("E", FamilyPolicy, TrafficPolicy)
-
-
-def _member(enum: type[E], value: Any, *, default: E) -> E:
-    try:
-        return enum(value)
-    except ValueError:
-        return default
+_FAMILY_POLICIES: Final = {policy.value: policy for policy in FamilyPolicy}
+_TRAFFIC_POLICIES: Final = {policy.value: policy for policy in TrafficPolicy}
+_FAMILIES: Final = {family.value: family for family in Family}
 
 
 def _cluster_ips(spec: Mapping[str, Any]) -> tuple[Address, ...]:
     spelled = texts(spec.get("clusterIPs")) or [text(spec.get("clusterIP"))]
-    parsed = (parse_address(item) for item in spelled)
-    return tuple(address for address in parsed if address is not None)
+    parsed = [parse_address(item) for item in spelled]
+    return tuple([address for address in parsed if address is not None])
 
 
 def _families(spec: Mapping[str, Any], cluster_ips: tuple[Address, ...]) -> tuple[Family, ...]:
-    named = tuple(Family(item) for item in texts(spec.get("ipFamilies")) if item in tuple(Family))
-    return named or tuple(family_of(address) for address in cluster_ips)
+    named = [_FAMILIES[item] for item in texts(spec.get("ipFamilies")) if item in _FAMILIES]
+    return tuple(named) or tuple([family_of(address) for address in cluster_ips])
 
 
 def _port(item: Mapping[str, Any]) -> ServicePort:
@@ -143,21 +158,26 @@ def _ingress(load_balancer: Mapping[str, Any]) -> tuple[tuple[Address, ...], tup
 
 
 def _own_conditions(status: Mapping[str, Any]) -> tuple[ObservedCondition, ...]:
+    found = objects(status.get("conditions"))
     return tuple(
-        ObservedCondition(
-            type=text(item.get("type")),
-            status=text(item.get("status")),
-            reason=text(item.get("reason")),
-            message=text(item.get("message")),
-            observed_generation=number(item.get("observedGeneration")),
-        )
-        for item in objects(status.get("conditions"))
-        if text(item.get("type")).startswith(spelling.OWN_PREFIX)
+        [
+            ObservedCondition(
+                type=text(item.get("type")),
+                status=text(item.get("status")),
+                reason=text(item.get("reason")),
+                message=text(item.get("message")),
+                observed_generation=number(item.get("observedGeneration")),
+            )
+            for item in found
+            if text(item.get("type")).startswith(spelling.OWN_PREFIX)
+        ]
     )
 
 
 def _deprecated(annotations: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys of the oldest spelling that are in effect."""
+    if not any(key.startswith(spelling.DEPRECATED_PREFIX) for key in annotations):
+        return ()
     found = (
         spelling.spoken(annotations, name)
         for name in (spelling.ADDRESSES, spelling.POOL, spelling.SHARING_KEY)
@@ -167,11 +187,14 @@ def _deprecated(annotations: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _request(metadata: Metadata, spec: Mapping[str, Any]) -> Request:
-    pool = _pool(spelling.spoken(metadata.annotations, spelling.POOL))
+_NO_REQUEST: Final = Request()
+
+
+def _request(annotations: Mapping[str, Any], spec: Mapping[str, Any]) -> Request:
+    pool = _pool(spelling.spoken(annotations, spelling.POOL))
     if isinstance(pool, Problem):
         return Request(problem=pool)
-    annotated = spelling.spoken(metadata.annotations, spelling.ADDRESSES)
+    annotated = spelling.spoken(annotations, spelling.ADDRESSES)
     addresses: tuple[Address, ...] = ()
     path = "spec.loadBalancerIP"
     if annotated and annotated[1].strip():
@@ -181,6 +204,8 @@ def _request(metadata: Metadata, spec: Mapping[str, Any]) -> Request:
             return Request(problem=parsed)
         addresses = parsed
     in_spec = text(spec.get("loadBalancerIP")).strip()
+    if not (addresses or pool or in_spec):
+        return _NO_REQUEST
     if in_spec:
         address = strict_address(in_spec, "spec.loadBalancerIP")
         if isinstance(address, Problem):

@@ -63,4 +63,6 @@ class SpeakerReport:
     fastpath_connected: bool
     owners: tuple[Owner, ...] = ()
     """The speaker's Pod: a pod that vanished without a word takes its report with it."""
+    ignores_exclude_label: bool = False
+    """Its node announces in spite of the label; said here, so that every speaker judges alike."""
     resource_version: str = ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 
 class Reason(enum.StrEnum):
-    """Name why. The groups are allocation, configuration, and announcing on one node."""
+    """Name why. The groups are allocation, configuration, and announcing."""
 
     # Condition lbctl.io/Allocated, True
     ALLOCATED = "Allocated"
@@ -44,6 +44,7 @@ class Reason(enum.StrEnum):
     ACCEPTED = "Accepted"
     INVALID = "Invalid"
     OVERLAPS = "Overlaps"
+    MISSING_POOL = "MissingPool"
     # Why a node does or does not announce an address
     ANNOUNCED = "Announced"
     NOT_ALLOCATED = "NotAllocated"
@@ -63,6 +64,7 @@ class Reason(enum.StrEnum):
     FASTPATH_DOWN = "FastPathDown"
     NO_ENDPOINTS = "NoEndpoints"
     NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
+    NOT_REPORTED = "NotReported"
     NOT_ELECTED = "NotElected"
     YIELDED = "Yielded"
 
@@ -229,9 +231,16 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         check=_GET_POOLS,
         cure="Remove the common addresses from one of the two.",
     ),
+    Reason.MISSING_POOL: Explanation(
+        title="The advertisement names a pool that does not exist",
+        cause="spec.ipAddressPools of the L2Advertisement has a name that no IPAddressPool has. What "
+        "it says of other pools is in effect.",
+        check=_GET_POOLS,
+        cure="Create the pool or correct the name; the order in which you create them is free.",
+    ),
     Reason.ANNOUNCED: Explanation(
-        title="The node announces the address",
-        cause="It is eligible and was elected.",
+        title="A node announces the address",
+        cause="The node is eligible and was elected, and its speaker reports that it announces.",
         check=_EXPLAIN,
         cure="Nothing to do.",
     ),
@@ -336,6 +345,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="externalTrafficPolicy is Local: only nodes with a ready endpoint may announce.",
         check="kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}",
         cure="Run a pod on the node, or use externalTrafficPolicy: Cluster.",
+    ),
+    Reason.NOT_REPORTED: Explanation(
+        title="The node that is to announce the address has not reported that it does",
+        cause="A node is eligible and was elected, and no ServiceL2Status of a living speaker names "
+        "the address: the speaker is starting, has lost the API server, or may not write the object.",
+        check="lbctl get addresses --lbctl-namespace {lbctl_namespace}",
+        cure="If it lasts, see the logs of the speaker pod on the node that the message names.",
     ),
     Reason.NOT_ELECTED: Explanation(
         title="Another node announces the address",

@@ -19,8 +19,9 @@ from lbctl.model.pool import Pool, is_buggy
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.allocation import Plan
+from lbctl.plan.announced import Sent, unreported
 from lbctl.plan.announcement import Announcement
-from lbctl.plan.explain import Candidate, Sent, candidates_of
+from lbctl.plan.explain import Candidate, candidates_of
 from lbctl.plan.slots import slot_of
 
 
@@ -36,7 +37,7 @@ class AddressUse:
     links: tuple[LinkName, ...]
     sent: tuple[NodeName, ...]
     refused: Refused | None
-    """Why nobody announces it; None if `owner` does."""
+    """Why no speaker reports that it announces it; None if one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class AddressFacts:
     def fine(self) -> bool:
         """Return whether there is nothing to repair: announced, or free to be given."""
         if self.use is not None:
-            return self.use.owner is not None
+            return self.use.refused is None
         return self.free and not self.elsewhere
 
 
@@ -135,26 +136,25 @@ def _use(
 ) -> AddressUse:
     known = announcement.addresses.get(address)
     services = tuple(dict.fromkeys([*(known.services if known else ()), *sorted(given)]))
-    refused = known.refused if known else None
+    told = tuple(
+        dict.fromkeys(
+            one.node for key in services for one in sent.get(key, ()) if one.tells_of(address)
+        )
+    )
     if known is None:
-        refused = Refused(
+        refused: Refused | None = Refused(
             reason=Reason.NOT_ALLOCATED,
             detail="no status shows the address yet; the controller writes it",
         )
+    else:
+        refused = known.refused if told else unreported(known)
     return AddressUse(
         address=address,
         pool=known.pool if known else next(iter(given.values()), None),
         services=services,
         owner=known.owner if known else None,
         links=known.links if known else (),
-        sent=tuple(
-            dict.fromkeys(
-                one.node
-                for key in services
-                for one in sent.get(key, ())
-                if address in one.addresses
-            )
-        ),
+        sent=told,
         refused=refused,
     )
 
@@ -206,10 +206,10 @@ def _verdict(
 ) -> str:
     if use is not None:
         names = ", ".join(map(str, use.services))
-        if use.owner is not None:
+        if use.refused is None:
             return f"in use by {names}, announced by node {use.owner}"
-        assert use.refused is not None, "an address without an owner has a reason"
-        return f"in use by {names}, announced by nobody: {use.refused.reason}: {use.refused.detail}"
+        by = "not reported" if use.owner is not None else "announced by nobody"
+        return f"in use by {names}, {by}: {use.refused.reason}: {use.refused.detail}"
     if elsewhere:
         return f"the status of {', '.join(map(str, elsewhere))} shows it, and lbctl did not give it"
     giving = next((one for one in pools if one.gives), None)

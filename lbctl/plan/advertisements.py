@@ -20,11 +20,15 @@ def judge_advertisement(entry: Configured[L2Advertisement], pools: Container[str
     """Return whether the advertisement is in effect; `pools` are the names of all pools."""
     if entry.spec is None:
         return Verdict(accepted=False, reason=Reason.INVALID, message=join_problems(entry.problems))
-    said = ["the advertisement is in effect"]
+    in_effect = "the advertisement is in effect"
     doubts = unknown_pools(entry, pools)
-    if doubts:
-        said.append(join_problems(doubts))
-    return Verdict(accepted=True, reason=Reason.ACCEPTED, message="; but ".join(said))
+    if not doubts:
+        return Verdict(accepted=True, reason=Reason.ACCEPTED, message=in_effect)
+    return Verdict(
+        accepted=True,
+        reason=Reason.MISSING_POOL,
+        message=f"{in_effect}; but {join_problems(doubts)}",
+    )
 
 
 def unknown_pools(entry: Configured[L2Advertisement], pools: Container[str]) -> tuple[Problem, ...]:

@@ -116,7 +116,7 @@ def believed(nodes: Mapping[NodeName, Node]) -> Mapping[NodeName, Node]:
 
 def node_refusal(node: Node, report: SpeakerReport | None) -> Refused | None:
     """Judge the Node and its speaker, whatever the Service."""
-    if EXCLUDE_LABEL in node.labels:
+    if EXCLUDE_LABEL in node.labels and not (report and report.ignores_exclude_label):
         return _refuse(Reason.NODE_EXCLUDED, f"node {node.name} has the label {EXCLUDE_LABEL}")
     if node.network_unavailable:
         return _refuse(

@@ -7,7 +7,6 @@ words, as the conditions, Events and the speakers themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lbctl.model.address import Address
@@ -16,18 +15,10 @@ from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
+from lbctl.plan.announced import Sent, why_not
 from lbctl.plan.announcement import AddressPlan, Announcement
 from lbctl.plan.eligibility import Eligible
 from lbctl.plan.endpoints import EndpointCount
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """Hold what a ServiceL2Status says: this node has put announcements on the wire."""
-
-    node: NodeName
-    interfaces: tuple[LinkName, ...]
-    addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +33,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressExplanation:
-    """Hold intent (`owner`, `candidates`) and what was sent (`sent`) for one address."""
+    """Hold intent (`owner`, `candidates`) and what was sent (`sent`) for one address.
+
+    `refused` says why no speaker reports it: nobody may announce, or the owner has not said so.
+    """
 
     address: Address
     pool: PoolName | None
@@ -76,7 +70,7 @@ class ServiceExplanation:
         """Return whether there is nothing to repair."""
         if not self.ours:
             return True
-        return self.reason is Reason.ALLOCATED and all(one.owner for one in self.addresses)
+        return self.reason is Reason.ALLOCATED and not any(one.refused for one in self.addresses)
 
 
 def explain_service(
@@ -87,7 +81,6 @@ def explain_service(
 ) -> ServiceExplanation:
     """Return the explanation of a Service; `outcome` is the allocator's word on it."""
     allocated = outcome.addresses if isinstance(outcome, Outcome) else ()
-    unlawful = announcement.unlawful.get(service.key, {})
     shown = service.addresses if isinstance(outcome, Outcome) else ()
     return ServiceExplanation(
         service=service.key,
@@ -99,7 +92,7 @@ def explain_service(
         allocated=allocated,
         shown=service.addresses,
         trace=outcome.trace if isinstance(outcome, Outcome) else (),
-        addresses=tuple(_address(one, announcement, unlawful, sent) for one in shown),
+        addresses=tuple(_address(one, service, announcement, sent) for one in shown),
     )
 
 
@@ -113,21 +106,17 @@ def _detail(outcome: Outcome | NotOurs) -> str:
 
 
 def _address(
-    address: Address,
-    announcement: Announcement,
-    unlawful: Mapping[Address, Refused],
-    sent: tuple[Sent, ...],
+    address: Address, service: Service, announcement: Announcement, sent: tuple[Sent, ...]
 ) -> AddressExplanation:
     plan = announcement.addresses.get(address)
-    reported = next((one for one in sent if address in one.addresses), None)
-    if plan is None or address in unlawful:
+    reported = next((one for one in sent if one.tells_of(address)), None)
+    if plan is None or address in announcement.unlawful.get(service.key, {}):
         return AddressExplanation(
             address=address,
             pool=None,
             owner=None,
             links=(),
-            refused=unlawful.get(address)
-            or Refused(reason=Reason.NOT_ALLOCATED, detail=f"{address} is not ours to announce"),
+            refused=why_not(announcement, service, address),
             candidates=(),
             endpoints=None,
             sent=reported,
@@ -137,7 +126,7 @@ def _address(
         pool=plan.pool,
         owner=plan.owner,
         links=plan.links,
-        refused=plan.refused,
+        refused=plan.refused or (None if reported else why_not(announcement, service, address)),
         candidates=candidates_of(plan),
         endpoints=plan.endpoints,
         sent=reported,

@@ -17,9 +17,10 @@ from lbctl.model.node import Link, Node, SpeakerReport
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import Snapshot
+from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import Announcement
 from lbctl.plan.eligibility import Eligible, believed, link_verdict, node_refusal, selects_node
-from lbctl.plan.explain import Sent, ServiceExplanation
+from lbctl.plan.explain import ServiceExplanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +178,7 @@ def _announces(
             address=address,
             services=plan.services,
             sent=any(
-                one.node == name and address in one.addresses
+                one.node == name and one.tells_of(address)
                 for key in plan.services
                 for one in sent.get(key, ())
             ),

@@ -20,6 +20,7 @@ from lbctl.model.reason import Reason
 from lbctl.model.selector import Operator, Requirement, Selector
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.allocation import Plan
+from lbctl.plan.announced import advertisement_lines
 from lbctl.plan.announcement import Announcement
 
 
@@ -104,17 +105,7 @@ def explain_pool(
         rejected_advertisements=tuple(
             one.name for one, found in sorted(snapshot.advertisements.items()) if found.spec is None
         ),
-        cure=() if covering else advertisement_lines(name, key.namespace, api_version),
-    )
-
-
-def advertisement_lines(pool: PoolName, namespace: str, api_version: str) -> tuple[str, ...]:
-    """Return the L2Advertisement that covers one pool, ready for `kubectl apply -f -`."""
-    return (
-        f"apiVersion: {api_version}",
-        "kind: L2Advertisement",
-        f"metadata: {{name: {pool}, namespace: {namespace}}}",
-        f"spec: {{ipAddressPools: [{pool}]}}",
+        cure=() if covering else advertisement_lines(key, snapshot.advertisements, api_version),
     )
 
 

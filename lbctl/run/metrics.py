@@ -1,26 +1,30 @@
-"""The table of metrics, and its exposition for Prometheus.
+"""The table of metrics, and their exposition for Prometheus.
 
-One table for all processes: docs/reference/metrics.md is generated from it, and a sample whose
-name or labels are not in it is refused, so that no metric exists undocumented. Values are not
-kept here: at each scrape the sources read them from what the process already holds (the plan,
-the reflectors' tallies), so a metric cannot disagree with what the process does.
+One table for all processes: docs/reference/metrics.md is generated from it, a process shows every
+name that the table gives it (with or without samples), and a sample that is not in the table is
+refused: what is documented and what is exposed cannot differ. Where a metric of MetalLB means the
+same, it has MetalLB's name and labels, so that dashboards and alerts go on working.
 
-The only importer of prometheus_client. Called by `lbctl.controller.main` and `speaker.main`;
-lb-fastpath sends its counters to lb-speaker, which exposes them.
+Values are not kept here: at each scrape the sources read them from what the process already holds
+(the plan, the reflectors' tallies). So a metric cannot disagree with what the process does, it
+ends with the object that it is about, and thousands of Services cost nothing between scrapes.
+
+The text is made here, not by prometheus_client (ADR 0009); the tests read it with that. Called by
+`lbctl.controller.main` and `speaker.main`; lb-fastpath sends its counters to lb-speaker.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from typing import Final, NamedTuple
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+CONTROLLER: Final = "lb-controller"
+SPEAKER: Final = "lb-speaker"
 
 
 class Kind(enum.StrEnum):
@@ -30,7 +34,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """Describe one metric. A counter's name ends in `_total`, as Prometheus wants it."""
+    """Describe one metric. The name of a counter of ours ends in `_total`, as Prometheus wants."""
 
     name: str
     kind: Kind
@@ -38,9 +42,11 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """Hold one value; `labels` are the values for `Metric.labels`, in that order."""
+class Sample(NamedTuple):
+    """Hold one value; `labels` are the values for `Metric.labels`, in that order.
+
+    No dataclass: a scrape makes one for each address, and a tuple is made in half the time.
+    """
 
     name: str
     value: float
@@ -58,9 +64,24 @@ def _counter(name: str, help_: str, *labels: str) -> Metric:
     return Metric(name=name, kind=Kind.COUNTER, help=help_, labels=labels)
 
 
-METRICS: Final = (
-    # Every process
+_BOTH: Final = (
     _gauge("lbctl_build_info", "Always 1; the labels say what runs.", "process", "version"),
+    _gauge(
+        "metallb_k8s_client_config_loaded_bool",
+        "1 once every kind of object was read completely.",
+    ),
+    _gauge(
+        "metallb_k8s_client_config_stale_bool",
+        "1 while a configuration object is not in effect, because it is wrong. Of the replicas of "
+        "lb-controller only the leader judges.",
+    ),
+    _counter(
+        "metallb_k8s_client_updates_total", "Changes of Kubernetes objects that were taken in."
+    ),
+    _counter(
+        "metallb_k8s_client_update_errors_total",
+        "Plans that failed, and writes that the API server refused or that were given up.",
+    ),
     _gauge("lbctl_api_contact_age_seconds", "Seconds since the API server was last heard."),
     _gauge("lbctl_reflector_objects", "Objects of a kind in memory.", "kind"),
     _gauge("lbctl_reflector_synced", "1 once a kind was read completely.", "kind"),
@@ -74,10 +95,41 @@ METRICS: Final = (
     _counter("lbctl_events_total", "Kubernetes Events by outcome.", "outcome"),
     _counter("lbctl_plans_total", "Plans made."),
     _counter("lbctl_plan_seconds_total", "Seconds spent planning."),
-    # lb-controller
+    _counter("process_cpu_seconds_total", "CPU time of this process, user and system, in seconds."),
+    _gauge("process_resident_memory_bytes", "Memory of this process that is in RAM."),
+    _gauge("process_start_time_seconds", "When this process started, in seconds since 1970."),
+    _gauge("process_open_fds", "Files and sockets that this process has open."),
+)
+
+_OF_THE_CONTROLLER: Final = (
+    _gauge(
+        "metallb_allocator_addresses_total",
+        "Addresses that a pool has, of both families; saturates at 2^63 - 1 for each family.",
+        "pool",
+    ),
+    _gauge(
+        "metallb_allocator_addresses_in_use_total",
+        "Addresses of a pool that Services have; a shared address counts once.",
+        "pool",
+    ),
+    _gauge("metallb_allocator_ipv4_addresses_total", "IPv4 addresses that a pool has.", "pool"),
+    _gauge(
+        "metallb_allocator_ipv4_addresses_in_use_total",
+        "IPv4 addresses of a pool that Services have.",
+        "pool",
+    ),
+    _gauge(
+        "metallb_allocator_ipv6_addresses_total",
+        "IPv6 addresses that a pool has; saturates at 2^63 - 1.",
+        "pool",
+    ),
+    _gauge(
+        "metallb_allocator_ipv6_addresses_in_use_total",
+        "IPv6 addresses of a pool that Services have.",
+        "pool",
+    ),
     _gauge("lbctl_controller_leading", "1 while this process holds the Lease."),
     _gauge("lbctl_services", "Services that are ours by the reason of Allocated.", "reason"),
-    _gauge("lbctl_pool_addresses", "Addresses of a pool, by state.", "pool", "family", "state"),
     _gauge("lbctl_config_accepted", "1 if a configuration object is in effect.", "kind", "name"),
     _gauge(
         "lbctl_controller_problems",
@@ -89,13 +141,26 @@ METRICS: Final = (
         "lbctl_webhook_restarts_total",
         "Times that the admission server ended by itself and was started again.",
     ),
-    # lb-speaker
+)
+
+_OF_THE_SPEAKER: Final = (
     _gauge(
-        "lbctl_speaker_announced",
-        "1 for each address that this node announces.",
+        "metallb_speaker_announced",
+        "1 for each address that this node announces, by the Service (namespace/name) that has it.",
         "service",
         "protocol",
         "node",
+        "ip",
+    ),
+    _counter(
+        "metallb_layer2_requests_received",
+        "ARP requests and neighbor solicitations for an address while this node announces it.",
+        "ip",
+    ),
+    _counter("metallb_layer2_responses_sent", "Of these, those that were answered.", "ip"),
+    _counter(
+        "metallb_layer2_gratuitous_sent",
+        "Frames sent unasked to announce an address.",
         "ip",
     ),
     _gauge("lbctl_speaker_addresses", "Addresses in the fast path's table by mode.", "mode"),
@@ -115,41 +180,53 @@ METRICS: Final = (
     _counter("lbctl_fastpath_connects_total", "Connections made to lb-fastpath."),
 )
 
+METRICS_OF: Final[Mapping[str, tuple[Metric, ...]]] = {
+    CONTROLLER: (*_BOTH, *_OF_THE_CONTROLLER),
+    SPEAKER: (*_BOTH, *_OF_THE_SPEAKER),
+}
+"""What a process exposes, by its name."""
 
-class Exposition(Collector):
+METRICS: Final = (*_BOTH, *_OF_THE_CONTROLLER, *_OF_THE_SPEAKER)
+
+
+class Exposition:
     """Render samples as Prometheus text; sources are read at each scrape."""
 
     def __init__(self, sources: Sequence[Source], table: Sequence[Metric] = METRICS) -> None:
         self._sources = tuple(sources)
         self._table = {metric.name: metric for metric in table}
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-
-    def describe(self) -> list[GaugeMetricFamily]:
-        """Return nothing: names come from the table, and collecting twice would cost."""
-        return []
-
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Yield a family per metric that has samples, in the order of the table."""
-        found: dict[str, list[Sample]] = {name: [] for name in self._table}
-        for source in self._sources:
-            for sample in source():
-                if sample.name not in found:
-                    raise KeyError(f"metric {sample.name} is not in lbctl.run.metrics.METRICS")
-                found[sample.name].append(sample)
-        for name, samples in found.items():
-            if samples:
-                metric = self._table[name]
-                family = _FAMILIES[metric.kind](name, metric.help, labels=metric.labels)
-                for sample in samples:
-                    family.add_metric(sample.labels, sample.value)
-                yield family
+        self._templates = {metric.name: _template(metric) for metric in table}
 
     def render(self) -> bytes:
-        return generate_latest(self._registry)
+        """Return the page: every metric of the table in its order, with the samples it has.
+
+        Raises:
+            KeyError: a source has a sample that is not in the table.
+
+        """
+        lines: dict[str, list[str]] = {name: [] for name in self._table}
+        templates = self._templates
+        for source in self._sources:
+            for sample in source():
+                name, labels = sample.name, sample.labels
+                if name not in lines:
+                    raise KeyError(f"metric {name} is not in lbctl.run.metrics for this process")
+                if _special(" ".join(labels)):
+                    labels = tuple(label.translate(_ESCAPED) for label in labels)
+                lines[name].append(templates[name] % (*labels, float(sample.value)))
+        return "".join(self._pages(lines)).encode()
+
+    def _pages(self, lines: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        for name, metric in self._table.items():
+            yield f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n"
+            yield from lines[name]
 
 
-_FAMILIES: Final[dict[Kind, type[GaugeMetricFamily | CounterMetricFamily]]] = {
-    Kind.GAUGE: GaugeMetricFamily,
-    Kind.COUNTER: CounterMetricFamily,
-}
+_ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+"""The text format's escapes in label values. Help texts are ours and need none."""
+_special: Final = re.compile(r'["\\\n]').search
+
+
+def _template(metric: Metric) -> str:
+    labels = ",".join(f'{label}="%s"' for label in metric.labels)
+    return f"{metric.name}{{{labels}}} %r\n" if labels else f"{metric.name} %r\n"

@@ -59,6 +59,7 @@ class Situation:
     load_balancer_class: str | None = None
     owners: tuple[Owner, ...] = ()
     """The pod of this process: its SpeakerStatus is to vanish with it."""
+    ignore_exclude_label: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ def _report(situation: Situation, own: SpeakerReport | None) -> SpeakerReport | 
         fastpath=situation.fastpath,
         published=own,
         owners=situation.owners,
+        ignores_exclude_label=situation.ignore_exclude_label,
     )
 
 
@@ -180,7 +182,7 @@ def _same_owners(previous: Intentions, announcement: Announcement, situation: Si
     before, after = previous.announcement.addresses, announcement.addresses
     return (
         # Nodes or speakers may have changed, and views list them.
-        not situation.changed.everything
+        not (situation.changed.everything or situation.changed.nodes)
         and len(before) == len(after)
         and all(
             plan is (former := before.get(address))

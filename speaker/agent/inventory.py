@@ -6,6 +6,7 @@ are here so that they can be read and tested as a table.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,26 +25,47 @@ IFA_F_DADFAILED: Final = 0x08
 IFA_F_TENTATIVE: Final = 0x40
 """Flags of linux/if_addr.h: an address with either cannot be used as a source yet, or ever."""
 
-EXCLUDED_PREFIXES: Final = (
-    "cali",
-    "cbr",
-    "cilium",
-    "cni",
-    "docker",
-    "dummy",
-    "flannel",
-    "kube-ipvs",
-    "lxc",
-    "nodelocaldns",
-    "tunl",
-    "veth",
-    "virbr",
-    "vxlan",
+EXCLUDED: Final = (
+    "^docker.*",
+    "^cbr.*",
+    "^dummy.*",
+    "^virbr.*",
+    "^lxcbr.*",
+    "^veth.*",
+    "^lo$",
+    "^cali.*",
+    "^tunl.*",
+    "^flannel.*",
+    "^kube-ipvs.*",
+    "^cni.*",
+    "^nodelocaldns.*",
+    "^lxc.*",
+    "^cilium.*",
+    "^vxlan.*",
 )
-"""Links of container networks: their other ends are pods, never clients outside the cluster."""
+"""MetalLB's default and two more: links of container networks, whose other ends are Pods and never
+clients outside the cluster."""
 
 
-def could_announce(link: KernelLink) -> bool:
+def excluding(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds an excluded name: it matches anywhere, unless a pattern is anchored.
+
+    Raises:
+        ValueError: one of them is no regular expression; the text names it.
+
+    """
+    alternatives = []
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        alternatives.append(f"(?:{pattern})")
+    # Without any alternative the empty pattern would match everything.
+    return re.compile("|".join(alternatives) or r"(?!)")
+
+
+def could_announce(link: KernelLink, excluded: re.Pattern[str]) -> bool:
     """Return whether the link is of a kind on which neighbors are resolved by broadcast.
 
     A link with a master (bridge port, bond slave) speaks through its master. Whether it is up
@@ -53,11 +75,13 @@ def could_announce(link: KernelLink) -> bool:
         link.flags & (IFF_BROADCAST | IFF_LOOPBACK | IFF_NOARP) == IFF_BROADCAST
         and link.master == 0
         and len(link.mac) == len("00:00:00:00:00:00")
-        and not link.name.startswith(EXCLUDED_PREFIXES)
+        and excluded.search(link.name) is None
     )
 
 
-def inventory(links: Iterable[KernelLink], addresses: Iterable[KernelAddress]) -> tuple[Link, ...]:
+def inventory(
+    links: Iterable[KernelLink], addresses: Iterable[KernelAddress], excluded: re.Pattern[str]
+) -> tuple[Link, ...]:
     """Return the links that could announce, by index."""
     by_index: dict[int, list[KernelAddress]] = {}
     for address in addresses:
@@ -65,7 +89,7 @@ def inventory(links: Iterable[KernelLink], addresses: Iterable[KernelAddress]) -
     return tuple(
         _link(link, by_index.get(link.index, []))
         for link in sorted(links, key=lambda link: link.index)
-        if could_announce(link)
+        if could_announce(link, excluded)
     )
 
 

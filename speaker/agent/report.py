@@ -38,6 +38,7 @@ def speaker_report(
     fastpath: FastpathState,
     published: SpeakerReport | None,
     owners: tuple[Owner, ...] = (),
+    ignores_exclude_label: bool = False,
 ) -> SpeakerReport | None:
     """Return the report that should be published, or None while it would be a guess.
 
@@ -69,6 +70,7 @@ def speaker_report(
         ),
         fastpath_connected=connected,
         owners=owners,
+        ignores_exclude_label=ignores_exclude_label,
     )
 
 

@@ -15,9 +15,9 @@ from typing import assert_never
 
 from lbctl.model.address import Address
 from lbctl.model.names import LinkName
-from speaker.fast.announce import Announcer, Round, Start, Stop
+from speaker.fast.announce import FRAMES_PER_ROUND, Announcer, Round, Start, Stop
 from speaker.fast.instant import Instant, earliest
-from speaker.fast.table import AddressTable, Change, Claim, Held, Yes
+from speaker.fast.table import AddressTable, Change, Claim, Held
 from speaker.wire.control import Announced, Applied, Delta, Heard, Report, Table, Yielded
 
 
@@ -233,13 +233,14 @@ class Conductor:
         sends = []
         for each in self._announcer.expire(now):
             verdict = self.table.may_answer(now, each.link, each.address.packed)
-            if isinstance(verdict, Yes):
+            if isinstance(verdict, Held):
                 sends.append(Send(round=each))
             else:
                 self.withheld += 1
         return tuple(sends)
 
     def _sent(self, sent: Round) -> tuple[Tell, ...]:
+        self.table.announced(sent.address.packed, FRAMES_PER_ROUND[sent.address.version])
         if sent.number:
             return ()
         self._announced.add((sent.address.packed, sent.link))

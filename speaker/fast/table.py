@@ -16,12 +16,14 @@ import enum
 import functools
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from lbctl.model.address import Address
 from lbctl.model.names import LinkName
 from speaker.fast.instant import Instant
 from speaker.wire.control import (
+    AddressCount,
     Delta,
     Entry,
     Epoch,
@@ -58,18 +60,12 @@ class Silence(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Yes:
-    """Answer."""
-
-
-@dataclass(frozen=True, slots=True)
 class No:
     """Stay silent, for `reason`."""
 
     reason: Silence
 
 
-YES: Final = Yes()
 UNKNOWN: Final = No(Silence.UNKNOWN_ADDRESS)
 OTHER_LINK: Final = No(Silence.OTHER_LINK)
 YIELDED: Final = No(Silence.YIELDED)
@@ -88,6 +84,23 @@ class Claim:
     (kube-proxy's IPVS mode) names it as the sender of its questions."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """Count what happened for one address while it is here. Mutable: it is the hot path's."""
+
+    answered: int = 0
+    failed: int = 0
+    """Answers that the kernel did not take."""
+    announced: int = 0
+    """Frames of announcements."""
+    told: int = 0
+    """The sum of the others when lb-speaker was told last."""
+
+    @property
+    def is_news(self) -> bool:
+        return self.answered + self.failed + self.announced != self.told
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """Hold an entry and, while it is being handed over, until when it is answered."""
@@ -96,6 +109,7 @@ class Held:
     links: frozenset[LinkName]
     until: Instant | None = None
     yielded: YieldCause | None = None
+    tally: Tally = field(default_factory=Tally, compare=False)
 
     @property
     def owned(self) -> bool:
@@ -140,8 +154,11 @@ class AddressTable:
     _peers: frozenset[Mac] = frozenset()
     _heard: dict[tuple[bytes, Mac], Instant] = field(default_factory=dict)
 
-    def may_answer(self, now: Instant, link: LinkName, packed: bytes) -> Yes | No:
-        """Decide whether `packed` (4 or 16 bytes) is answered for on `link` at `now`."""
+    def may_answer(self, now: Instant, link: LinkName, packed: bytes) -> Held | No:
+        """Decide whether `packed` (4 or 16 bytes) is answered for on `link` at `now`.
+
+        Yes is the entry that allows it, so that the asker counts there without another search.
+        """
         held = self._held.get(packed)
         if held is None:
             return UNKNOWN
@@ -151,7 +168,7 @@ class AddressTable:
             return YIELDED
         if self.answering_until is not None and now >= self.answering_until:
             return RIGHT_ENDED
-        return YES
+        return held
 
     def knows(self, packed: bytes) -> bool:
         """Return whether a claim of `packed` concerns this table, also after yielding it."""
@@ -159,6 +176,20 @@ class AddressTable:
 
     def held(self) -> tuple[Held, ...]:
         return tuple(self._held.values())
+
+    def announced(self, packed: bytes, frames: int) -> None:
+        """Count frames that announced an address."""
+        held = self._held.get(packed)
+        if held is not None:
+            held.tally.announced += frames
+
+    def counts(self, *, at_most: int) -> tuple[AddressCount, ...]:
+        """Return the counters of addresses for which something happened since they were told last.
+
+        At most so many, because frames wait meanwhile: what is left comes with the next call.
+        """
+        news = (held for held in self._held.values() if held.tally.is_news)
+        return tuple(_told(held) for held in islice(news, at_most))
 
     def apply(self, now: Instant, command: Table | Delta) -> Change:
         """Put a command in force, all of it but what is older than its address's known epoch."""
@@ -171,6 +202,9 @@ class AddressTable:
         else:
             kept = {entry.address.packed for entry in command.entries}
             self._abandoned_at = None
+            for held in self._held.values():
+                # An lb-speaker that says everything has just connected: it knows no counter.
+                held.tally.told = 0
             upsert = command.entries
             remove = tuple(
                 Removal(address=held.entry.address, epoch=held.entry.epoch)
@@ -262,7 +296,7 @@ class AddressTable:
 
     def _enter(self, now: Instant, packed: bytes, entry: Entry, before: Held | None) -> Held:
         links = _shared_set(entry.links)
-        after = Held(entry=entry, links=links)
+        after = Held(entry=entry, links=links, tally=before.tally if before else Tally())
         if entry.mode is Mode.YIELD:
             if before is not None and not before.owned:
                 # A yield that is repeated with other details does not get more time.
@@ -324,6 +358,17 @@ class AddressTable:
             del self._heard[oldest]
         self._heard[pair] = now
         return True
+
+
+def _told(held: Held) -> AddressCount:
+    tally = held.tally
+    tally.told = tally.answered + tally.failed + tally.announced
+    return AddressCount(
+        address=held.entry.address,
+        answered=tally.answered,
+        failed=tally.failed,
+        announced=tally.announced,
+    )
 
 
 @functools.lru_cache(maxsize=256)

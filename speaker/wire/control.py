@@ -20,6 +20,8 @@ from typing import Final
 from speaker.wire.control_json import from_json, to_json
 from speaker.wire.control_messages import (
     VERSION,
+    AddressCount,
+    AddressCounts,
     Announced,
     Applied,
     Command,
@@ -49,6 +51,8 @@ __all__ = [
     "LENGTH_BYTES",
     "MAX_FRAME",
     "VERSION",
+    "AddressCount",
+    "AddressCounts",
     "Announced",
     "Applied",
     "Command",

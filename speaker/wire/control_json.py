@@ -14,6 +14,8 @@ from typing import Any, Final, assert_never
 from lbctl.model.names import Incarnation, LinkName, NodeName
 from speaker.wire.control_messages import (
     VERSION,
+    AddressCount,
+    AddressCounts,
     Announced,
     Applied,
     Counters,
@@ -66,6 +68,11 @@ def to_json(message: Message) -> dict[str, Any]:
         case Counters():
             links = {link: dict(counts) for link, counts in message.links.items()}
             return {"kind": "counters", "totals": dict(message.totals), "links": links}
+        case AddressCounts():
+            return {
+                "kind": "address_counts",
+                "addresses": [_count_to_json(count) for count in message.addresses],
+            }
         case _:
             return _report_to_json(message)
 
@@ -133,6 +140,15 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
         "epoch": _epoch_to_json(entry.epoch),
         "mode": entry.mode,
         "announce": entry.announce,
+    }
+
+
+def _count_to_json(count: AddressCount) -> dict[str, Any]:
+    return {
+        "address": str(count.address),
+        "answered": count.answered,
+        "failed": count.failed,
+        "announced": count.announced,
     }
 
 
@@ -285,6 +301,19 @@ def _counters(reader: Reader) -> Counters:
     )
 
 
+def _count(reader: Reader) -> AddressCount:
+    return AddressCount(
+        address=reader.address("address"),
+        answered=reader.number("answered"),
+        failed=reader.number("failed"),
+        announced=reader.number("announced"),
+    )
+
+
+def _counts(reader: Reader) -> AddressCounts:
+    return AddressCounts(addresses=reader.objects("addresses", _count))
+
+
 _DECODERS: Final[Mapping[str, Callable[[Reader], Message]]] = {
     "hello": _hello,
     "refused": lambda reader: Refused(message=reader.text("message")),
@@ -298,4 +327,5 @@ _DECODERS: Final[Mapping[str, Callable[[Reader], Message]]] = {
     "link_fault": _link_fault,
     "link_ok": _link_ok,
     "counters": _counters,
+    "address_counts": _counts,
 }

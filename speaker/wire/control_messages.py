@@ -31,7 +31,7 @@ class Version:
         return f"{self.major}.{self.minor}"
 
 
-VERSION: Final = Version(major=1, minor=0)
+VERSION: Final = Version(major=1, minor=1)
 _NO_NODE: Final = NodeName("")
 
 
@@ -186,8 +186,37 @@ class Counters:
     links: Mapping[LinkName, Mapping[str, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressCount:
+    """Count what happened for one address since it came to this process."""
+
+    address: Address
+    answered: int
+    failed: int
+    announced: int
+    """Frames; the others are requests that were answered, or that could not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressCounts:
+    """Report the counters of some addresses: those with news, a part of them at a time (1.1)."""
+
+    addresses: tuple[AddressCount, ...]
+
+
 Command = Hello | Refused | Table | Delta | CountersRequest
 """What lb-speaker sends."""
-Report = Hello | Refused | Applied | Heard | Yielded | Announced | LinkFault | LinkOk | Counters
+Report = (
+    Hello
+    | Refused
+    | Applied
+    | Heard
+    | Yielded
+    | Announced
+    | LinkFault
+    | LinkOk
+    | Counters
+    | AddressCounts
+)
 """What lb-fastpath sends."""
 Message = Command | Report

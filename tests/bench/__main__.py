@@ -15,7 +15,13 @@ import sys
 from lbctl.lab.install import InstallError
 from lbctl.lab.lab import FAILURES
 from lbctl.lab.spec import SpecError
-from tests.bench import bench_allocator, bench_arp, bench_footprint, bench_status
+from tests.bench import (
+    bench_allocator,
+    bench_arp,
+    bench_footprint,
+    bench_scale,
+    bench_status,
+)
 from tests.bench.figures import Figure, machine, table
 
 BENCHES = {
@@ -23,6 +29,7 @@ BENCHES = {
     "arp": bench_arp.figures,
     "status": bench_status.figures,
     "footprint": bench_footprint.figures,
+    "scale": bench_scale.figures,
 }
 
 

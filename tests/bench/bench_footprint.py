@@ -7,13 +7,12 @@ node's. The worst of the three nodes counts.
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 
 from lbctl.lab import records
 from lbctl.lab.demo import SAMPLES
 from lbctl.lab.records import Progress
+from tests.bench import processes
 from tests.bench.figures import Figure, median
 from tests.bench.product import installed
 from tests.support.cluster import Cluster, eventually, service
@@ -31,13 +30,13 @@ Processes = dict[str, dict[str, int]]
 def figures(progress: Progress) -> list[Figure]:
     with installed(progress) as cluster:
         _announce(cluster, progress)
-        processes = {node: _processes(cluster, node) for node in cluster.nodes}
+        nodes = {node: _processes(cluster, node) for node in cluster.nodes}
         # What creation left to do (Events, statuses, garbage) belongs to no idle minute.
         time.sleep(SETTLE_S)
         progress(f"idle for {IDLE_S:.0f} s")
-        percent = _idle_percent(processes)
+        percent = _idle_percent(nodes)
         memory = {
-            program: [_resident_mib(pids[program]) for pids in processes.values()]
+            program: [processes.resident_mib(pids[program]) for pids in nodes.values()]
             for program in MEMORY_MIB
         }
     rows = [
@@ -84,44 +83,23 @@ def _announce(cluster: Cluster, progress: Progress) -> None:
 
 def _processes(cluster: Cluster, node: str) -> dict[str, int]:
     home = records.network(cluster.lab, node).stat().st_ino
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            words = (entry / "cmdline").read_text(errors="replace").split("\0")
-            network = (entry / "ns/net").stat().st_ino
-        except OSError:  # the process ended meanwhile
-            continue
-        names = {Path(word).name for word in words[:2]}
-        for program in MEMORY_MIB.keys() & names if network == home else ():
-            found[program] = int(entry.name)
+    found = {
+        program: pid
+        for program in MEMORY_MIB
+        for pid in processes.running(program)
+        if processes.network(pid) == home
+    }
     assert found.keys() == MEMORY_MIB.keys(), f"{node} runs only {sorted(found)}"
     return found
 
 
-def _idle_percent(processes: Processes) -> list[float]:
+def _idle_percent(nodes: Processes) -> list[float]:
     """Return for each node what share of a core its processes used."""
-    before = {node: _ticks(pids) for node, pids in processes.items()}
+    before = {node: processes.cpu_s(pids.values()) for node, pids in nodes.items()}
     begun = time.monotonic()
     time.sleep(IDLE_S)
     seconds = time.monotonic() - begun
-    per_second = os.sysconf("SC_CLK_TCK")
     return [
-        100 * (_ticks(pids) - before[node]) / per_second / seconds
-        for node, pids in processes.items()
+        100 * (processes.cpu_s(pids.values()) - before[node]) / seconds
+        for node, pids in nodes.items()
     ]
-
-
-def _ticks(pids: dict[str, int]) -> int:
-    """Return utime and stime of all of them: fields 14 and 15 of proc_pid_stat(5)."""
-    total = 0
-    for pid in pids.values():
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(after_name[11]) + int(after_name[12])
-    return total
-
-
-def _resident_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))

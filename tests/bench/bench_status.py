@@ -1,24 +1,16 @@
 """Measure how soon and how fast addresses reach `status` in a lab, beside the API server's floor.
 
-The measuring program is `tests.bench.status_writes`, a process of its own in the control plane's
-network: in here it would share an interpreter with the lab's own threads.
+The measuring program is `tests.bench.status_writes`.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from lbctl.lab import records
-from lbctl.lab import spec as at
-from lbctl.lab.plane import pki
 from lbctl.lab.records import Progress
 from tests.bench.figures import Figure, median, p99, slow_p99
-from tests.bench.product import installed
+from tests.bench.product import beside_api_server, installed
+from tests.support.cluster import Cluster
 
 RUNS = 200
 PENDING = 1000
@@ -32,7 +24,7 @@ TIMEOUT_S = 900
 
 def figures(progress: Progress) -> list[Figure]:
     with installed(progress) as cluster:
-        measured = measure(cluster.lab, progress)
+        measured = measure(cluster, progress)
     latency, turns = measured["latency_ms"], measured["pending_rates"]
     mine, floor = latency["product"], latency["floor"]
     ratio = median(mine) / median(floor)
@@ -68,23 +60,12 @@ def figures(progress: Progress) -> list[Figure]:
     ]
 
 
-def measure(lab: str, progress: Progress) -> dict[str, Any]:
+def measure(cluster: Cluster, progress: Progress) -> Any:
     """Run the measuring program beside the API server of a lab with lbctl and no pool."""
-    record = records.load(lab)
-    server = f"https://127.0.0.1:{at.API_PORT}"
-    with tempfile.TemporaryDirectory() as directory:  # only its owner may look into it
-        login = Path(directory, "kubeconfig")
-        login.write_text(pki.kubeconfig(lab, record.pki, "admin", server))
-        progress(f"{TURNS} turns of {PENDING} pending Services, then {RUNS} one at a time")
-        done = subprocess.run(
-            [
-                *("ip", "netns", "exec", at.scoped(lab, at.CONTROL_PLANE)),
-                *(sys.executable, "-m", "tests.bench.status_writes", "--kubeconfig", str(login)),
-                *("--runs", str(RUNS), "--pending", str(PENDING), "--turns", str(TURNS)),
-            ],
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=TIMEOUT_S,
-        )
-    measured: dict[str, Any] = json.loads(done.stdout)
-    return measured
+    progress(f"{TURNS} turns of {PENDING} pending Services, then {RUNS} one at a time")
+    return beside_api_server(
+        cluster,
+        "tests.bench.status_writes",
+        *("--runs", str(RUNS), "--pending", str(PENDING), "--turns", str(TURNS)),
+        timeout_s=TIMEOUT_S,
+    )

@@ -13,7 +13,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -32,6 +32,7 @@ POOL = "/apis/lbctl.io/v1beta1/namespaces/lbctl-system/ipaddresspools"
 POOL_ADDRESSES = "198.18.128.0/18"
 FIRST_FLOOR_ADDRESS = "198.18.192.0"
 IDLE_GAP_S = 0.05
+QUIET_S = 4.0
 CONCURRENCY = 16
 
 
@@ -42,11 +43,20 @@ class Seen:
     added: dict[str, float] = field(default_factory=dict)
     judged: dict[str, float] = field(default_factory=dict)
     addressed: dict[str, float] = field(default_factory=dict)
+    changes: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def until(self, names: set[str], which: dict[str, float], timeout_s: float) -> None:
+        missing = list(names)
+
+        def complete() -> bool:
+            # Looked at with every piece of the watch: among 10,000 names only at the next one.
+            while missing and missing[-1] in which:
+                missing.pop()
+            return not missing
+
         async with asyncio.timeout(timeout_s), self.changed:
-            await self.changed.wait_for(lambda: names <= which.keys())
+            await self.changed.wait_for(complete)
 
 
 def service(name: str, *, floor: bool) -> dict[str, Any]:
@@ -104,6 +114,7 @@ class Bench:
     def _saw(self, found: dict[str, Any], now: float) -> None:
         name = found["metadata"]["name"]
         status = found.get("status", {})
+        self.seen.changes += 1
         self.seen.added.setdefault(name, now)
         if status.get("conditions"):
             self.seen.judged.setdefault(name, now)
@@ -164,7 +175,7 @@ class Bench:
 
     async def create_many(self, prefix: str, count: int, *, floor: bool) -> set[str]:
         names = [f"{prefix}-{number}" for number in range(count)]
-        await _bounded([self.create(name, floor=floor) for name in names])
+        await bounded([self.create(name, floor=floor) for name in names])
         await self.seen.until(set(names), self.seen.added, 120)
         return set(names)
 
@@ -186,7 +197,7 @@ class Bench:
             await self.quiet()
             rates[side] = await sides[side]()
         await self.quiet()
-        await _bounded([self.delete(name) for name in sorted(mine | raw)])
+        await bounded([self.delete(name) for name in sorted(mine | raw)])
         await self.session.request("DELETE", f"{POOL}/bench")
         return rates
 
@@ -196,20 +207,21 @@ class Bench:
         return self.rate(names)
 
     async def patch_all(self, names: set[str]) -> float:
-        await _bounded([self.patch_status(name) for name in sorted(names)])
+        await bounded([self.patch_status(name) for name in sorted(names)])
         await self.seen.until(names, self.seen.addressed, 120)
         return self.rate(names)
 
-    async def quiet(self) -> None:
-        """Wait until the product has written the Events of what happened, at most two minutes.
+    async def quiet(self, timeout_s: float = 120.0) -> None:
+        """Wait until the product has said all that follows from its decisions.
 
-        They come one at a time after the statuses and would be measured with the other side.
+        Events come one at a time after the statuses, and that nobody announces an address is
+        written when it has lasted; both would be measured with the other side.
         """
-        before = -1
-        async with asyncio.timeout(120):
-            while (now := await self._events()) != before:
+        before = (-1, -1)
+        async with asyncio.timeout(timeout_s):
+            while (now := (await self._events(), self.seen.changes)) != before:
                 before = now
-                await asyncio.sleep(1)
+                await asyncio.sleep(QUIET_S)
 
     async def _events(self) -> int:
         path = f"/api/v1/namespaces/{NAMESPACE}/events"
@@ -227,7 +239,8 @@ class Bench:
         await self.session.request("POST", POOL, body=body)
 
 
-async def _bounded(coroutines: list[Any]) -> None:
+async def bounded(coroutines: Iterable[Any]) -> None:
+    """Await them all, `CONCURRENCY` at a time."""
     gate = asyncio.Semaphore(CONCURRENCY)
 
     async def run(coroutine: Any) -> None:
@@ -247,14 +260,18 @@ async def watching(bench: Bench) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def make_namespace(session: ApiSession) -> None:
+    try:
+        namespace = {"metadata": {"name": NAMESPACE}}
+        await session.request("POST", "/api/v1/namespaces", body=namespace)
+    except ApiRefused as error:
+        if error.status != 409:  # left by a run before: its Services are gone
+            raise
+
+
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     async with ApiSession(load_kubeconfig(arguments.kubeconfig)) as session:
-        try:
-            namespace = {"metadata": {"name": NAMESPACE}}
-            await session.request("POST", "/api/v1/namespaces", body=namespace)
-        except ApiRefused as error:
-            if error.status != 409:  # left by a run before: its Services are gone
-                raise
+        await make_namespace(session)
         bench = Bench(session)
         async with watching(bench):
             pending = [

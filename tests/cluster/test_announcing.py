@@ -10,6 +10,7 @@ from tests.support.cluster import (
     PRODUCT,
     Cluster,
     advertisement,
+    echo,
     eventually,
     pool,
     service,
@@ -37,38 +38,6 @@ def lan(product: Cluster) -> Iterator[Cluster]:
     product.kube("delete", "pods", "--all")
     for kind in ("ipaddresspools", "l2advertisements"):
         product.kube("-n", PRODUCT, "delete", kind, "--all")
-
-
-def echo(name: str, *, replicas: int, node: str = "") -> dict[str, object]:
-    pin = {"nodeName": node} if node else {}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "replicas": replicas,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {
-                    **pin,
-                    "terminationGracePeriodSeconds": 1,
-                    "containers": [
-                        {
-                            "name": "echo",
-                            "image": "example.com/echo:1",
-                            "ports": [{"name": "http", "containerPort": 8080}],
-                            "readinessProbe": {
-                                "httpGet": {"path": "/readyz", "port": "http"},
-                                "periodSeconds": 1,
-                            },
-                        }
-                    ],
-                },
-            },
-        },
-    }
 
 
 def announced(cluster: Cluster, name: str = "web", **spec: object) -> str:
@@ -130,10 +99,8 @@ def test_status_events_and_explain_name_the_announcing_node(lan: Cluster) -> Non
     assert status["serviceName"] == "web"
     assert status["addresses"] == [address]
     assert status["interfaces"] == [{"name": "eth0"}]
-    eventually(
-        "an Event says so",
-        lambda: [text for reason, text in lan.events("web") if reason == "nodeAssigned"],
-    )
+    said = f'announcing from node "{node}" with protocol "layer2": {address} on eth0'
+    eventually("an Event says so", lambda: ("nodeAssigned", said) in lan.events("web"))
     text = lan.lbctl("explain", "web")
     assert f"node {node} announces it on eth0" in text
     assert text.count("NotElected") == 2

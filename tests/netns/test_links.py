@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from pyroute2 import IPRoute
 
+from speaker.agent.inventory import EXCLUDED, excluding
 from speaker.drivers.node.links import NodeLinks
 from tests.support.lan import inside
 from tests.support.loop import background, eventually, run
@@ -60,7 +61,7 @@ def test_the_inventory_agrees_with_pyroute2_after_every_change(namespace: str) -
     )
 
     async def follow() -> None:
-        links = NodeLinks(lambda: None)
+        links = NodeLinks(lambda: None, excluding(EXCLUDED))
         async with background(links.run()):
             for change in changes:
                 await asyncio.to_thread(ip, namespace, change)

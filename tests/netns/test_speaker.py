@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lan import eventually
+from tests.support.scraping import check_page, labels_of, series
 from tests.support.speaker_lan import NAMESPACE, V4, V6, SpeakerLan
 
 BOTH = (V4, V6)
@@ -74,6 +75,32 @@ def test_one_node_answers_for_both_families_and_says_so(cluster: SpeakerLan) -> 
     metrics = node.get("metrics")[1]
     assert f'ip="{V4}"' in metrics
     assert THREE in metrics
+
+
+def test_metallbs_metrics_are_there_for_each_address(cluster: SpeakerLan) -> None:
+    """The counters of an address come every 10 s; they leave a node together with it."""
+    first = owner(cluster)
+    node = cluster.nodes[first]
+
+    def answered() -> set[str]:
+        page = node.get("metrics")[1]
+        return {labels["ip"] for labels in labels_of(page, "metallb_layer2_responses_sent")}
+
+    eventually(lambda: answered() == set(BOTH), within_s=40, what="both addresses are counted")
+    page = node.get("metrics")[1]
+    check_page("lb-speaker", page)
+    values = series(page)
+    for address in BOTH:
+        labels = (("ip", address), ("node", first), ("protocol", "layer2"))
+        assert values["metallb_speaker_announced", (*labels, ("service", "default/shop"))] == 1
+        by_ip = (("ip", address),)
+        received = values["metallb_layer2_requests_received", by_ip]
+        assert received >= values["metallb_layer2_responses_sent", by_ip] > 0
+        assert values["metallb_layer2_gratuitous_sent", by_ip] > 0
+    cluster.put_node(first, labels=EXCLUDE)
+    moved(cluster, first)
+    eventually(lambda: not answered(), what="the series leave with the addresses")
+    assert labels_of(node.get("metrics")[1], "metallb_speaker_announced") == []
 
 
 def test_an_excluded_node_gives_its_addresses_up_and_takes_them_back(cluster: SpeakerLan) -> None:

@@ -122,6 +122,19 @@ messages = st.one_of(
     st.builds(control.Announced, address=addresses, link=links),
     st.builds(control.LinkFault, link=links, message=st.text(), family=st.sampled_from([0, 4, 6])),
     st.builds(control.LinkOk, link=links, family=st.sampled_from([0, 4, 6])),
+    st.builds(
+        control.AddressCounts,
+        addresses=st.lists(
+            st.builds(
+                control.AddressCount,
+                address=addresses,
+                answered=st.integers(0, 2**64 - 1),
+                failed=st.integers(0, 2**64 - 1),
+                announced=st.integers(0, 2**64 - 1),
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
     st.builds(control.Counters, totals=counts, links=st.dictionaries(links, counts, max_size=2)),
 )
 

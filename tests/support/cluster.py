@@ -252,3 +252,36 @@ def advertisement(name: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": PRODUCT},
         "spec": spec,
     }
+
+
+def echo(name: str, *, replicas: int, node: str = "") -> dict[str, Any]:
+    """Return a Deployment of echo servers, which become ready within a second or two."""
+    pin = {"nodeName": node} if node else {}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    **pin,
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [
+                        {
+                            "name": "echo",
+                            "image": "example.com/echo:1",
+                            "ports": [{"name": "http", "containerPort": 8080}],
+                            "readinessProbe": {
+                                "httpGet": {"path": "/readyz", "port": "http"},
+                                "periodSeconds": 1,
+                            },
+                        }
+                    ],
+                },
+            },
+        },
+    }

@@ -145,24 +145,49 @@ def speaker(name: str, subnet: str = "192.0.2.1/24") -> tuple[str, dict[str, Any
     )
 
 
-def endpoints(service_name: str, node_name: str) -> tuple[str, dict[str, Any]]:
-    """Return an EndpointSlice with one ready endpoint on the node."""
+def endpoints(
+    service_name: str, *node_names: str, namespace: str = "default"
+) -> tuple[str, dict[str, Any]]:
+    """Return an EndpointSlice with one ready endpoint on each node."""
     return (
         "endpointslices",
         {
             "metadata": {
                 "name": f"{service_name}-1",
-                "namespace": "default",
+                "namespace": namespace,
                 "labels": {"kubernetes.io/service-name": service_name},
             },
             "addressType": "IPv4",
             "endpoints": [
                 {
-                    "addresses": ["198.18.1.1"],
+                    "addresses": [f"198.18.1.{number}"],
                     "conditions": {"ready": True},
                     "nodeName": node_name,
                 }
+                for number, node_name in enumerate(node_names, 1)
             ],
+        },
+    )
+
+
+def sent(
+    service_name: str, node_name: str, *addresses: str, namespace: str = "default"
+) -> tuple[str, dict[str, Any]]:
+    """Return the ServiceL2Status by which a node says that it announces a Service over IPv4.
+
+    Without addresses it is as MetalLB's schema leaves it.
+    """
+    status = {
+        "node": node_name,
+        "serviceName": service_name,
+        "serviceNamespace": namespace,
+        "interfaces": [{"name": "eth0"}],
+    }
+    return (
+        "servicel2statuses",
+        {
+            "metadata": {"name": f"{namespace}.{service_name}.ipv4", "namespace": NAMESPACE},
+            "status": {**status, **({"addresses": list(addresses)} if addresses else {})},
         },
     )
 

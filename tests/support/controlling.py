@@ -14,7 +14,9 @@ from lbctl.api.credentials import Credentials
 from lbctl.api.lease import LeaseTimes
 from lbctl.api.pace import Pace
 from lbctl.api.session import ApiSession
+from lbctl.controller.announcing import AnnouncingPace
 from lbctl.controller.main import Parts, compose, run_parts
+from lbctl.controller.reconciler import ReconcilerPace
 from lbctl.controller.settings import read_settings
 from tests.support.fake_api import Body, FakeApi
 from tests.support.loop import eventually
@@ -23,13 +25,19 @@ NAMESPACE = "lbctl-system"
 TIMES = LeaseTimes(duration_s=8.0, renew_deadline_s=6.0, retry_s=0.05, margin_s=0.1)
 """A release is noticed at once; only a death takes its time."""
 PACE = Pace(backoff=Backoff(first_s=0.01, most_s=0.1), unknown_s=0.1)
+NEVER_S = 3600.0
 MARK = "lbctl.io/ip-allocated-from-pool"
 
 
 @asynccontextmanager
-async def controller(api: FakeApi, *flags: str, identity: str = "a") -> AsyncIterator[Parts]:
-    """Run one replica; leaving the block stops it as SIGTERM does."""
-    running = await start(api, *flags, identity=identity)
+async def controller(
+    api: FakeApi, *flags: str, identity: str = "a", settle_s: float = NEVER_S
+) -> AsyncIterator[Parts]:
+    """Run one replica; leaving the block stops it as SIGTERM does.
+
+    Unless `settle_s` is given no Service is told that nobody announces it.
+    """
+    running = await start(api, *flags, identity=identity, settle_s=settle_s)
     try:
         yield running.parts
     finally:
@@ -60,13 +68,19 @@ class Running:
 
 
 async def start(
-    api: FakeApi, *flags: str, identity: str = "a", times: LeaseTimes = TIMES
+    api: FakeApi,
+    *flags: str,
+    identity: str = "a",
+    times: LeaseTimes = TIMES,
+    settle_s: float = NEVER_S,
 ) -> Running:
     arguments = ["--namespace", NAMESPACE, "--identity", identity, "--webhook-port", "0", *flags]
     settings = read_settings(arguments, {})
     credentials = api.credentials()
     session = ApiSession(credentials, timeout_s=5.0)
-    return Running(compose(settings, credentials, session, times=times, pace=PACE), session)
+    reconciling = ReconcilerPace(announcing=AnnouncingPace(settle_s=settle_s))
+    parts = compose(settings, credentials, session, times=times, pace=PACE, reconciling=reconciling)
+    return Running(parts, session)
 
 
 def put_pool(api: FakeApi, name: str, *addresses: str, created: int = 0, **spec: Any) -> Body:
@@ -147,6 +161,12 @@ def condition(api: FakeApi, plural: str, name: str, type_: str) -> Body:
 def allocated(api: FakeApi, name: str) -> str:
     """Return the reason of a Service's condition, "" without one."""
     return str(condition(api, "services", name, "lbctl.io/Allocated").get("reason", ""))
+
+
+def announced(api: FakeApi, name: str) -> tuple[str, str]:
+    """Return status and reason of a Service's condition, empty without one."""
+    found = condition(api, "services", name, "lbctl.io/Announced")
+    return str(found.get("status", "")), str(found.get("reason", ""))
 
 
 def accepted(api: FakeApi, name: str, plural: str = "ipaddresspools") -> str:

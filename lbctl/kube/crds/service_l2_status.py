@@ -21,6 +21,7 @@ from lbctl.kube.loose import mapping, metadata_of, number, objects, text, texts
 from lbctl.model.address import Address, Family, parse_address
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, ServiceKey
+from lbctl.plan.announced import Sent
 
 NAME_MAX = 253
 DIGEST_LENGTH = 16
@@ -162,6 +163,24 @@ def status_name(service: ServiceKey, family: Family) -> str:
     digest = hashlib.sha256(plain.encode()).hexdigest()[:DIGEST_LENGTH]
     room = NAME_MAX - len(suffix) - DIGEST_LENGTH - 1
     return f"{plain[:room].rstrip('.-')}-{digest}{suffix}"
+
+
+def family_spoken_of(status: ServiceL2Status) -> Family | None:
+    """Return the family that the object's name speaks of, None if the object is not ours."""
+    for family in Family:
+        if status_name(status.service, family) == status.name:
+            return family
+    return None
+
+
+def sent_of(status: ServiceL2Status) -> Sent:
+    """Return what the object says to whoever asks who announces."""
+    return Sent(
+        node=status.node,
+        interfaces=status.interfaces,
+        addresses=status.addresses,
+        family=family_spoken_of(status),
+    )
 
 
 def parse_service_l2_status(body: Any) -> ServiceL2Status | None:

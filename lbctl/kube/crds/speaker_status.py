@@ -81,6 +81,12 @@ KIND = Kind(
                 description="Whether the process that answers ARP and NDP is at work.",
             ),
             Field(
+                name="ignoresExcludeLabel",
+                type=Boolean(),
+                description="Whether the node announces in spite of the label "
+                "node.kubernetes.io/exclude-from-external-load-balancers.",
+            ),
+            Field(
                 name="links",
                 type=ListOf(item=_LINK, max_items=LINKS_MAX),
                 description="The interfaces that could announce.",
@@ -163,6 +169,7 @@ def parse_speaker_status(body: Any) -> SpeakerReport | None:
             for item in objects(status.get("faults"))
         ),
         fastpath_connected=flag(status.get("fastpathConnected")) is True,
+        ignores_exclude_label=flag(status.get("ignoresExcludeLabel")) is True,
         owners=tuple(
             Owner(kind=text(item.get("kind")), name=text(item.get("name")), uid=text(item["uid"]))
             for item in objects(mapping(body["metadata"]).get("ownerReferences"))
@@ -217,6 +224,7 @@ def render_speaker_status(report: SpeakerReport) -> dict[str, Any]:
         "incarnation": report.incarnation,
         "draining": report.draining,
         "fastpathConnected": report.fastpath_connected,
+        "ignoresExcludeLabel": report.ignores_exclude_label,
         "links": [
             {
                 "name": link.name,

@@ -19,7 +19,7 @@ from typing import Final
 from lbctl.model.names import LinkName
 from speaker.drivers.fast.clock import now
 from speaker.fast.bpf import ACCEPT_BYTES
-from speaker.fast.table import YES, AddressTable, Claim
+from speaker.fast.table import AddressTable, Claim, Held
 from speaker.wire import arp, ndp
 from speaker.wire.error import WireError
 from speaker.wire.ethernet import Mac
@@ -132,7 +132,8 @@ class Responder:
             # Also an ARP request in which sender and target are the same: it asks nothing.
             self._claimed(frame)
             return
-        if table.may_answer(now(), self._link, frame[self._target]) is not YES:
+        held = table.may_answer(now(), self._link, frame[self._target])
+        if not isinstance(held, Held):
             self._counters.not_answered += 1
             return
         if not self._is_question(frame):
@@ -143,8 +144,10 @@ class Responder:
         except OSError:
             # A full queue, or a link that just went down: the asker asks again in a second.
             self._counters.send_failed += 1
+            held.tally.failed += 1
         else:
             self._counters.replies_sent += 1
+            held.tally.answered += 1
 
     def _claimed(self, frame: bytes) -> None:
         try:

@@ -22,10 +22,13 @@ from speaker.agent.report import FastpathState
 from speaker.agent.table import Commanded
 from speaker.wire.control import (
     MAX_FRAME,
+    AddressCount,
+    AddressCounts,
     Announced,
     Applied,
     Counters,
     Decoder,
+    Delta,
     Heard,
     Hello,
     LinkFault,
@@ -67,6 +70,8 @@ class FastpathClient:
         unread_cap: int = UNREAD_CAP,
     ) -> None:
         self.counters = Counters()
+        self.addresses: dict[Address, AddressCount] = {}
+        """Counters of addresses in the table that something happened for."""
         self.connects = 0
         self.problem: str | None = f"lb-fastpath has not been reached at {path} yet"
         self._path = path
@@ -152,11 +157,15 @@ class FastpathClient:
         message: Message | None
         if self._sent is None:
             message = self._wanted.whole(self._revision + 1)
+            self.addresses.clear()
         else:
             message = self._wanted.since(self._sent, self._revision + 1)
         if message is not None:
             self._revision += 1
             self._write(self._writer, encode(message))
+        if isinstance(message, Delta):
+            for removal in message.remove:
+                self.addresses.pop(removal.address, None)
         self._sent = self._wanted
 
     def _write(self, writer: asyncio.StreamWriter, frame: bytes) -> None:
@@ -193,12 +202,20 @@ class FastpathClient:
                     self._on_change()
             case Counters():
                 self.counters = message
+            case AddressCounts():
+                self._count(message)
             case Refused():
                 raise WireError(message.message)
             case Announced():
                 logger.debug("announced %s on %s", message.address, message.link)
             case _:
                 logger.warning("lb-fastpath sent %s, which is no report", type(message).__name__)
+
+    def _count(self, counts: AddressCounts) -> None:
+        wanted = self._wanted.entries if self._wanted is not None else {}
+        for count in counts.addresses:
+            if count.address in wanted:  # else it was told before it was removed
+                self.addresses[count.address] = count
 
 
 async def _next_messages(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from lbctl.kube.fold import Source
+from lbctl.run.api_samples import reflector_samples, write_samples
 from lbctl.run.metrics import Sample
 from speaker.agent.conductor import owned
-from speaker.drivers.node.fastpath import values_by_link
+from speaker.drivers.node.fastpath import FastpathClient, values_by_link
 from speaker.drivers.node.loop import SpeakerLoop
 
 
@@ -16,37 +18,22 @@ def speaker_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
     yield from _api_samples(loop, now)
     yield from _announcing_samples(loop)
     yield from _membership_samples(loop)
-    state = loop.fastpath.state
-    yield Sample(name="lbctl_fastpath_connected", value=float(state.connected))
-    yield Sample(name="lbctl_fastpath_connects_total", value=loop.fastpath.connects)
-    for labels, value in values_by_link(loop.fastpath.counters).items():
-        yield Sample(name="lbctl_fastpath_total", value=value, labels=labels)
+    yield from _fastpath_samples(loop.fastpath)
 
 
 def _api_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
     if loop.last_contact is not None:
         yield Sample(name="lbctl_api_contact_age_seconds", value=now - loop.last_contact)
-    kinds = {str(source): one for source, one in loop.reflectors.items()}
-    for kind, one in {**kinds, "statements": loop.statements}.items():
-        prefix = "lbctl_reflector_"
-        for name, value in (
-            ("objects", len(one.items)),
-            ("synced", one.synced.is_set()),
-            ("unreadable", len(one.unreadable)),
-            ("lists_total", one.counters.lists),
-            ("watches_total", one.counters.watches),
-            ("events_total", one.counters.events),
-            ("failures_total", one.counters.failures),
-        ):
-            yield Sample(name=prefix + name, value=float(value), labels=(kind,))
-    yield Sample(name="lbctl_writes_pending", value=loop.writer.depth)
-    writes = loop.writer.counters
-    for outcome in ("written", "conflicts", "missing", "refused", "superseded", "gave_up"):
-        value = getattr(writes, outcome)
-        yield Sample(name="lbctl_writes_total", value=value, labels=(outcome,))
-    for outcome in ("written", "repeated", "limited", "lost"):
-        value = getattr(loop.recorder.counters, outcome)
-        yield Sample(name="lbctl_events_total", value=value, labels=(outcome,))
+    reflectors = {str(source): one for source, one in loop.reflectors.items()}
+    reflectors["statements"] = loop.statements
+    yield from reflector_samples(reflectors)
+    wrong = any(
+        item.spec is None
+        for source in (Source.POOLS, Source.ADVERTISEMENTS)
+        for item in loop.reflectors[source].items.values()
+    )
+    yield Sample(name="metallb_k8s_client_config_stale_bool", value=wrong)
+    yield from write_samples(loop.writer, loop.recorder)
     yield Sample(name="lbctl_plans_total", value=loop.plans)
     yield Sample(name="lbctl_plan_seconds_total", value=loop.plan_s)
 
@@ -58,8 +45,8 @@ def _announcing_samples(loop: SpeakerLoop) -> Iterator[Sample]:
         for address in owned(intentions):
             plan = announcement.addresses.get(address)
             for service in plan.services if plan is not None else ():
-                labels = (str(service), "layer2", str(plan.owner if plan else ""), str(address))
-                yield Sample(name="lbctl_speaker_announced", value=1, labels=labels)
+                labels = (str(service), "layer2", str(loop.node), str(address))
+                yield Sample(name="metallb_speaker_announced", value=1, labels=labels)
     if intentions.table is not None:
         modes = Counter(str(entry.mode) for entry in intentions.table.entries.values())
         for mode in ("own", "yield"):
@@ -70,6 +57,19 @@ def _announcing_samples(loop: SpeakerLoop) -> Iterator[Sample]:
         yield Sample(name="lbctl_speaker_link_up", value=working, labels=(str(link.name),))
     draining = intentions.report is not None and intentions.report.draining
     yield Sample(name="lbctl_speaker_draining", value=float(draining))
+
+
+def _fastpath_samples(fastpath: FastpathClient) -> Iterator[Sample]:
+    yield Sample(name="lbctl_fastpath_connected", value=float(fastpath.state.connected))
+    yield Sample(name="lbctl_fastpath_connects_total", value=fastpath.connects)
+    for labels, value in values_by_link(fastpath.counters).items():
+        yield Sample(name="lbctl_fastpath_total", value=value, labels=labels)
+    for address, count in fastpath.addresses.items():
+        ip = (str(address),)
+        received = count.answered + count.failed
+        yield Sample(name="metallb_layer2_requests_received", value=received, labels=ip)
+        yield Sample(name="metallb_layer2_responses_sent", value=count.answered, labels=ip)
+        yield Sample(name="metallb_layer2_gratuitous_sent", value=count.announced, labels=ip)
 
 
 def _membership_samples(loop: SpeakerLoop) -> Iterator[Sample]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv4Interface, IPv6Interface
@@ -44,10 +45,11 @@ _DATAGRAM: Final = 65536
 class NodeLinks:
     """Hold the present inventory; `current` is None until the first dump is complete."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None], excluded: re.Pattern[str]) -> None:
         self.current: tuple[Link, ...] | None = None
         self.resyncs = 0
         self._on_change = on_change
+        self._excluded = excluded
         self._links: dict[int, KernelLink] = {}
         self._addresses: dict[tuple[int, IPv4Interface | IPv6Interface], KernelAddress] = {}
 
@@ -86,7 +88,7 @@ class NodeLinks:
                 return
 
     def _publish(self) -> None:
-        found = inventory(self._links.values(), self._addresses.values())
+        found = inventory(self._links.values(), self._addresses.values(), self._excluded)
         if found != self.current:
             self.current = found
             self._on_change()

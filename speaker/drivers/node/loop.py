@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -61,8 +62,11 @@ class SpeakerLoop:
         socket: Path,
         load_balancer_class: str | None,
         owners: tuple[Owner, ...],
+        excluded_links: re.Pattern[str],
+        ignore_exclude_label: bool,
         clock: Callable[[], Instant],
     ) -> None:
+        self.node = me.node
         self.intentions: Intentions = NOTHING
         self.contact = Contact()
         self.plans = 0
@@ -73,6 +77,7 @@ class SpeakerLoop:
         self._me = me
         self._class = load_balancer_class
         self._owners = owners
+        self._ignore_exclude_label = ignore_exclude_label
         self._clock = clock
         self._stopping_at: Instant | None = None
         self._awake = asyncio.Event()
@@ -100,7 +105,7 @@ class SpeakerLoop:
             on_change=self._on_statements,
             clock=clock,
         )
-        self.links = NodeLinks(self._wake)
+        self.links = NodeLinks(self._wake, excluded_links)
         self.fastpath = FastpathClient(
             socket,
             hello=Hello(node=me.node, incarnation=me.incarnation),
@@ -254,6 +259,7 @@ class SpeakerLoop:
                 floor=self._floor,
                 load_balancer_class=self._class,
                 owners=self._owners,
+                ignore_exclude_label=self._ignore_exclude_label,
             ),
         )
         if self.intentions.table is not None:

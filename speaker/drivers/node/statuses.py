@@ -375,5 +375,6 @@ class StatusPublisher:
             about,
             EventType.NORMAL,
             "nodeAssigned",
-            f"node {statement.node} announces {addresses} on {links} by layer 2",
+            # Begins as MetalLB's does: there are tools that read it.
+            f'announcing from node "{statement.node}" with protocol "layer2": {addresses} on {links}',
         )

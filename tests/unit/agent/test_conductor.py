@@ -166,6 +166,11 @@ def test_the_report_belongs_to_the_pod_until_the_end():
     assert conduct(NOTHING, situation(owners=pod, stopping=True)).report.owners == ()
 
 
+def test_the_report_says_that_the_exclude_label_is_ignored():
+    assert conduct(NOTHING, situation()).report.ignores_exclude_label is False
+    assert conduct(NOTHING, situation(ignore_exclude_label=True)).report.ignores_exclude_label
+
+
 def test_what_changes_no_owner_leaves_the_very_objects():
     before = conduct(NOTHING, situation())
     more = world(

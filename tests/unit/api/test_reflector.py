@@ -154,6 +154,22 @@ def test_relist_returns_after_a_list_that_began_later() -> None:
     run(case())
 
 
+def test_a_new_list_keeps_the_values_of_objects_that_did_not_change() -> None:
+    async def case() -> None:
+        async with watched("a", "b") as w:
+            await watching(w)
+            before = dict(w.reflector.items)
+            w.api.faults.arm(FaultKind.STALLED_WATCH)
+            await eventually(lambda: FaultKind.STALLED_WATCH in w.api.faults.struck)
+            w.api.put("services", service("b", "192.0.2.7"))
+            await w.reflector.relist()
+            assert w.addresses() == w.truth()
+            assert w.reflector.items["web/a"] is before["web/a"]
+            assert w.reflector.items["web/b"] != before["web/b"]
+
+    run(case())
+
+
 def test_relist_waits_through_an_outage_and_a_waiter_may_give_up() -> None:
     async def case() -> None:
         async with watched("a") as w:

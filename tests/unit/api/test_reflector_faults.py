@@ -317,6 +317,27 @@ def test_a_list_of_a_restored_server_is_believed_over_what_a_write_returned() ->
     run(case())
 
 
+def test_versions_that_a_restored_server_gives_again_name_other_objects() -> None:
+    """The same resourceVersion on the same object means the same only while history goes on."""
+
+    async def case() -> None:
+        async with watched("a", "b") as w:
+            await watching(w)
+            backup = w.api.back_up()
+            first = w.api.put("services", service("a", "192.0.2.51"))
+            w.api.put("services", service("b", "192.0.2.61"))
+            await w.agrees()
+            w.api.faults.arm(FaultKind.STALLED_WATCH)
+            await eventually(lambda: FaultKind.STALLED_WATCH in w.api.faults.struck)
+            w.api.restore(backup)
+            again = w.api.put("services", service("a", "192.0.2.52"))
+            assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+            await w.reflector.relist()
+            assert w.addresses() == w.truth()
+
+    run(case())
+
+
 def test_what_a_write_returned_while_a_list_was_fetched_outlives_that_list() -> None:
     """The list may show the moment before the write."""
 

@@ -17,6 +17,7 @@ from lbctl.cli.main import called_by
 from tests.support.commanding import (
     ADVERTISEMENT,
     LBCTL,
+    NAMESPACE,
     World,
     endpoints,
     environment,
@@ -25,6 +26,7 @@ from tests.support.commanding import (
     pool,
     run,
     run_in,
+    sent,
     service,
     speaker,
 )
@@ -38,6 +40,7 @@ WORLD: World = [
     speaker("node1"),
     endpoints("web", "node1"),
     service("web", ingress=[{"ip": "192.0.2.10"}]),
+    sent("web", "node1", "192.0.2.10"),
 ]
 
 
@@ -45,10 +48,10 @@ def test_get_addresses_has_a_row_for_each_address_in_use(tmp_path: Path) -> None
     done = run_in(WORLD, ("get", "addresses"), tmp_path)
     header, row = done.stdout.splitlines()
     assert header.split()[:5] == ["ADDRESS", "POOL", "SERVICES", "OWNER", "SENT"]
-    assert row.split() == ["192.0.2.10", "first", "default/web", "node1", "-", "Announced"]
+    assert row.split() == ["192.0.2.10", "first", "default/web", "node1", "node1", "Announced"]
     [found] = json.loads(run_in(WORLD, ("get", "addresses", "-o", "json"), tmp_path).stdout)
     assert found["services"] == ["default/web"]
-    assert (found["owner"], found["sent"], found["reason"]) == ("node1", [], "Announced")
+    assert (found["owner"], found["sent"], found["reason"]) == ("node1", ["node1"], "Announced")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,22 @@ def test_explain_tells_of_a_kind_and_a_name(
     assert data["fine"] is (code == 0)
 
 
+def test_what_the_plan_says_and_no_speaker_reports_is_a_finding_with_its_cure(
+    tmp_path: Path,
+) -> None:
+    done = run_in(WORLD[:-1], ("explain", "web"), tmp_path)
+    assert done.returncode == 1
+    assert "intent: node node1 announces it on eth0" in done.stdout
+    assert "not reported: NotReported: node node1 is to announce it on eth0" in done.stdout
+    assert "fails first: announced: NotReported: 192.0.2.10" in done.stdout
+
+
+def test_a_report_without_addresses_as_in_metallbs_schema_counts(tmp_path: Path) -> None:
+    done = run_in([*WORLD[:-1], sent("web", "node1")], ("explain", "web"), tmp_path)
+    assert done.returncode == 0
+    assert "sent: node node1 says that it announces on eth0" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -98,6 +117,43 @@ def test_what_cannot_be_explained_is_one_line_and_a_usage_error(
     assert len(done.stderr.splitlines()) == 1
 
 
+def controller(**environment_: str) -> tuple[str, dict[str, Any]]:
+    entries = [{"name": name, "value": value} for name, value in environment_.items()]
+    labels = {"app.kubernetes.io/component": "controller"}
+    template = {"spec": {"containers": [{"name": "controller", "env": entries}]}}
+    return (
+        "deployments",
+        {
+            "metadata": {"name": "lbctl-controller", "namespace": NAMESPACE, "labels": labels},
+            "spec": {"template": template},
+        },
+    )
+
+
+def test_the_class_and_the_group_are_those_of_the_running_controller(tmp_path: Path) -> None:
+    classy = service("web", ingress=[{"ip": "192.0.2.10"}])
+    classy[1]["spec"]["loadBalancerClass"] = "example.com/lan"
+    world = [entry for entry in WORLD if entry[0] != "services"] + [classy]
+    alone = run_in(world, ("explain", "web", "-o", "json"), tmp_path)
+    assert json.loads(alone.stdout)["reason"] == "ForeignClass"
+    serving = controller(LBCTL_LOAD_BALANCER_CLASS="example.com/lan")
+    done = run_in([*world, serving], ("explain", "web", "-o", "json"), tmp_path)
+    assert json.loads(done.stdout)["reason"] == "Allocated"
+    option = ("--load-balancer-class", "example.com/other")
+    other = run_in([*world, serving], ("explain", "web", "-o", "json", *option), tmp_path)
+    assert json.loads(other.stdout)["reason"] == "ForeignClass"
+    metallb = controller(LBCTL_API_GROUP="metallb.io")
+    quiet = [entry for entry in WORLD if entry[0] != "l2advertisements"]
+    text = run_in([*quiet, metallb], ("explain", "web"), tmp_path).stdout
+    assert "get l2advertisements.metallb.io" in text
+
+
+def test_an_api_group_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    done = run_in(WORLD, ("get", "pools", "--api-group", "example.com"), tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "example.com" in done.stderr
+
+
 def test_a_service_whose_name_is_a_kind_is_still_explained(tmp_path: Path) -> None:
     done = run_in([*WORLD, service("pool")], ("explain", "pool"), tmp_path)
     assert done.stdout.startswith("Service default/pool ")
@@ -116,7 +172,7 @@ def test_the_first_step_that_fails_comes_with_the_command_that_confirms_it(tmp_p
     done = run_in(world, ("explain", "web"), tmp_path)
     assert done.returncode == 1
     assert "fails first: selector: app=web matches no Pod" in done.stdout
-    assert "confirm: kubectl -n default get pods -o wide -l app=web" in done.stdout
+    assert "confirm: kubectl -n default get pods -l app=web -o wide" in done.stdout
     data = json.loads(run_in(world, ("explain", "web", "-o", "json"), tmp_path).stdout)
     [selector] = [step for step in data["checklist"] if step["name"] == "selector"]
     assert selector["answer"] == "failed"

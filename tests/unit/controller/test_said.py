@@ -6,11 +6,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from lbctl.controller.said import deprecation, released, sayings
+from lbctl.controller.said import announce_failed, deprecation, released, sayings
 from lbctl.model.allocation import Outcome
 from lbctl.model.names import PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
+from lbctl.model.service import ObservedCondition
+from lbctl.plan.announced import Announced
 from tests.support.builders import make_service
 
 FULL = Refused(reason=Reason.POOL_EXHAUSTED, detail="every address is in use")
@@ -86,3 +88,34 @@ def test_a_deprecated_annotation_is_a_warning_that_names_it() -> None:
     said = deprecation(["metallb.universe.tf/address-pool"])
     assert (said.warning, said.reason) == (True, "deprecatedAnnotation")
     assert "metallb.universe.tf/address-pool" in said.message
+
+
+SILENT = Announced(holds=False, reason=Reason.NO_ENDPOINTS, message="nobody announces 192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        (None, "", True),
+        ("True", "Announced", True),
+        ("False", "NoAdvertisement", True),
+        ("False", "NoEndpoints", False),
+    ],
+)
+def test_an_address_that_nobody_announces_is_told_once_for_each_reason(
+    status: str | None, reason: str, *, said: bool
+) -> None:
+    shown = status and ObservedCondition(
+        type="lbctl.io/Announced", status=status, reason=reason, message="", observed_generation=0
+    )
+    found = [
+        (saying.warning, saying.reason, saying.message)
+        for saying in announce_failed(SILENT, shown=shown or None)
+    ]
+    assert found == ([(True, "announceFailed", SILENT.message)] if said else [])
+
+
+def test_nothing_is_said_while_it_is_announced_or_not_known() -> None:
+    word = Announced(holds=True, reason=Reason.ANNOUNCED, message="")
+    assert announce_failed(word, shown=None) == ()
+    assert announce_failed(None, shown=None) == ()

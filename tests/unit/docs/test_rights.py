@@ -37,6 +37,17 @@ def test_services_are_only_patched_in_their_status() -> None:
     assert "services/status" not in roles("speaker")
 
 
+def test_the_controller_reads_what_it_tells_from_and_writes_none_of_it() -> None:
+    told_from = {"nodes", "endpointslices", "servicel2statuses", "speakerstatuses"}
+    granted = {
+        resource: verbs
+        for resources, verbs in RULE.findall(roles("controller"))
+        for resource in resources.split(", ")
+        if resource.partition("/")[0] in told_from
+    }
+    assert granted == dict.fromkeys(told_from, "list, watch")
+
+
 def test_a_speaker_has_time_to_hand_over() -> None:
     grace = re.search(
         r"terminationGracePeriodSeconds: (\d+)", (TEMPLATES / "speaker.yaml").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from lbctl.model.names import Incarnation, LinkName, NodeName
 from speaker.agent.table import Commanded
 from speaker.drivers.node.fastpath import FastpathClient
 from speaker.wire.control import (
+    AddressCount,
+    AddressCounts,
     Applied,
     Counters,
     Decoder,
@@ -162,6 +165,25 @@ def test_reports_reach_their_callbacks_and_faults_come_and_go(tmp_path):
             await eventually(lambda: noted.client.counters == counters)
             assert (noted.heard, noted.yielded, noted.stale) == ([peer], [V4], [9])
             assert noted.client.state.faults == {(eth0, 6): "no IPv6"}
+
+    asyncio.run(scenario())
+
+
+def test_counters_of_an_address_are_kept_while_it_is_in_the_table(tmp_path):
+    other = ip_address("192.0.2.99")
+    count = AddressCount(address=V4, answered=3, failed=1, announced=12)
+
+    async def scenario():
+        played = Played()
+        async with conversation(tmp_path / "s", played) as noted:
+            await played.next()
+            noted.client.command(FULL)
+            await played.next()
+            # A part that was under way when its address was removed must leave no trace.
+            played.say(AddressCounts(addresses=(count, replace(count, address=other))))
+            await eventually(lambda: noted.client.addresses == {V4: count})
+            noted.client.command(Commanded())
+            assert noted.client.addresses == {}
 
     asyncio.run(scenario())
 

@@ -13,6 +13,7 @@ import pytest
 
 from lbctl.model.node import Owner
 from lbctl.run.flags import variable_of
+from speaker.agent.inventory import EXCLUDED
 from speaker.main import flag_parser, parse_options
 
 KUBECONFIG = """
@@ -43,6 +44,8 @@ BAD = {
     "another API group": (["--api-group", "example.com"], "use lbctl.io"),
     "a level that is none": (["--log-level", "loud"], "loud"),
     "a pod without its UID": (["--pod-name", "speaker-x"], "--pod-uid go together"),
+    "an interface pattern that is none": (["--exclude-interfaces", "^eth1$,(lan"], "'(lan'"),
+    "a perhaps": (["--ignore-exclude-lb", "perhaps"], "neither true nor false"),
     "no directory for the socket": (["--fastpath-socket", "/nonexistent/s"], "does not exist"),
 }
 
@@ -92,6 +95,17 @@ def test_flags_may_be_environment_variables(tmp_path):
         Owner(kind="Pod", name="speaker-x", uid="u1"),
     )
     assert "LBCTL_NODE_NAME" in flag_parser({}).format_help()
+
+
+def test_the_flags_that_say_what_may_announce_are_metallbs_by_default(tmp_path):
+    given = {"LBCTL_EXCLUDE_INTERFACES": "^eth1$, ^usb.*", "LBCTL_IGNORE_EXCLUDE_LB": "true"}
+    arguments = command(tmp_path)[3:]
+    options = parse_options(arguments, {})
+    assert options.exclude_interfaces == EXCLUDED
+    assert options.ignore_exclude_lb is False
+    options = parse_options(arguments, given)
+    assert options.exclude_interfaces == ("^eth1$", "^usb.*")
+    assert options.ignore_exclude_lb is True
 
 
 def test_without_an_api_server_it_waits_and_ends_in_good_order(tmp_path):

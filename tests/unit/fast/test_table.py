@@ -14,11 +14,11 @@ from speaker.fast.table import (
     OTHER_LINK,
     RIGHT_ENDED,
     UNKNOWN,
-    YES,
     YIELD_S,
     YIELDED,
     AddressTable,
     Claim,
+    Held,
 )
 from speaker.wire.control import Delta, Heard, Mode, Table, YieldCause, Yielded
 from speaker.wire.ethernet import Mac
@@ -47,20 +47,21 @@ def claim(mac, *, link=ETH0, address=ADDRESS, announced=True):
 @pytest.mark.parametrize(
     ("link", "address", "verdict"),
     [
-        pytest.param(ETH0, ADDRESS, YES, id="ours"),
         pytest.param(ETH1, ADDRESS, OTHER_LINK, id="another-link"),
         pytest.param(ETH0, "192.0.2.11", UNKNOWN, id="another-address"),
         pytest.param(ETH0, "2001:db8::1", UNKNOWN, id="another-family"),
     ],
 )
 def test_only_an_address_of_the_table_on_its_link_is_answered(link, address, verdict):
-    assert table_of(entry(ADDRESS)).may_answer(0.0, link, ip_address(address).packed) is verdict
+    table = table_of(entry(ADDRESS))
+    assert table.may_answer(0.0, link, ip_address(address).packed) is verdict
+    assert isinstance(table.may_answer(0.0, ETH0, PACKED), Held)
 
 
 def test_the_right_to_answer_ends_at_its_instant():
     table = table_of(entry(ADDRESS))
     table.answering_until = 5.0
-    assert table.may_answer(4.999, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(4.999, ETH0, PACKED), Held)
     assert table.may_answer(5.0, ETH0, PACKED) is RIGHT_ENDED
 
 
@@ -70,7 +71,7 @@ def test_the_right_to_answer_ends_at_its_instant():
 def test_a_command_of_an_older_epoch_is_refused(number, applied):
     table = table_of(entry(ADDRESS, number=3))
     change = table.apply(1.0, delta(entry(ADDRESS, number=number, links=("eth1",))))
-    assert (table.may_answer(1.0, ETH1, PACKED) is YES) is applied
+    assert isinstance(table.may_answer(1.0, ETH1, PACKED), Held) is applied
     assert [stale.known.number for stale in change.refused] == ([] if applied else [3])
 
 
@@ -88,7 +89,7 @@ def test_the_generation_outweighs_the_number():
 def test_an_older_removal_is_refused_and_a_newer_one_is_remembered():
     table = table_of(entry(ADDRESS, number=3))
     assert table.apply(1.0, delta(remove=(removal(ADDRESS, number=2),))).refused
-    assert table.may_answer(1.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(1.0, ETH0, PACKED), Held)
     assert table.apply(1.0, delta(remove=(removal(ADDRESS, number=5),))).removed
     assert table.may_answer(1.0, ETH0, PACKED) is UNKNOWN
     assert table.apply(1.0, delta(entry(ADDRESS, number=4))).refused
@@ -106,7 +107,7 @@ def test_a_yield_answers_until_its_deadline():
     table = table_of(entry(ADDRESS))
     table.apply(10.0, delta(entry(ADDRESS, number=2, mode=Mode.YIELD)))
     assert table.deadline == 10.0 + YIELD_S
-    assert table.may_answer(10.5, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(10.5, ETH0, PACKED), Held)
     assert table.expire(10.5) == ()
     assert table.may_answer(11.0, ETH0, PACKED) is YIELDED
     ended = table.expire(11.0)
@@ -129,7 +130,7 @@ def test_an_address_that_was_yielded_can_be_owned_again():
     table.apply(10.0, delta(entry(ADDRESS, number=2, mode=Mode.YIELD)))
     table.expire(11.0)
     table.apply(12.0, delta(entry(ADDRESS, number=3)))
-    assert table.may_answer(12.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(12.0, ETH0, PACKED), Held)
 
 
 def test_a_peer_ends_a_yield_and_is_not_reported_as_a_claim():
@@ -143,7 +144,7 @@ def test_a_peer_ends_a_yield_and_is_not_reported_as_a_claim():
 def test_a_stranger_does_not_end_a_yield():
     table = table_of(entry(ADDRESS, mode=Mode.YIELD))
     assert [type(each) for each in table.heard(0.3, claim(FOREIGN))] == [Heard]
-    assert table.may_answer(0.3, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(0.3, ETH0, PACKED), Held)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_handing_over_yields_what_is_owned_and_ends_by_itself():
     table = table_of(entry(ADDRESS), entry("192.0.2.11", mode=Mode.YIELD))
     change = table.hand_over(0.5)
     assert [str(after.entry.address) for _, after in change.changed] == [ADDRESS]
-    assert table.may_answer(1.4, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(1.4, ETH0, PACKED), Held)
     table.expire(1.0)
     assert table.answering
     table.expire(1.5)
@@ -201,7 +202,7 @@ def test_what_a_peer_announced_before_the_silence_was_long_counts_for_nothing(mo
     table = abandoned_table(entry(ADDRESS))
     assert LOST not in table.heard(100.0 + moment, claim(PEER))
     assert table.deadline is None
-    assert table.may_answer(200.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(200.0, ETH0, PACKED), Held)
 
 
 def test_after_the_silence_an_abandoned_address_is_lost_at_the_claim():
@@ -224,20 +225,20 @@ def test_only_a_peer_that_announces_takes_an_abandoned_address(heard):
     table = abandoned_table(entry(ADDRESS))
     table.heard(200.0, heard)
     assert table.deadline is None
-    assert table.may_answer(200.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(200.0, ETH0, PACKED), Held)
 
 
 def test_an_address_is_kept_while_lb_speaker_commands():
     table = table_of(entry(ADDRESS))
     assert LOST not in table.heard(1000.0, claim(PEER))
-    assert table.may_answer(1000.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(1000.0, ETH0, PACKED), Held)
 
 
 def test_a_whole_table_ends_the_abandonment():
     table = abandoned_table(entry(ADDRESS))
     table.apply(120.0, Table(revision=2, entries=(entry(ADDRESS),), links=(), peers=(PEER,)))
     assert LOST not in table.heard(200.0, claim(PEER))
-    assert table.may_answer(200.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(200.0, ETH0, PACKED), Held)
 
 
 def test_the_silence_counts_from_the_first_loss_and_not_from_the_last():
@@ -258,7 +259,7 @@ def test_the_same_command_owns_a_lost_address_again():
     ((before, after),) = table.apply(200.0, again).changed
     assert before is not None
     assert (before.announces, after.announces) == (False, True)
-    assert table.may_answer(200.0, ETH0, PACKED) is YES
+    assert isinstance(table.may_answer(200.0, ETH0, PACKED), Held)
     assert not table.apply(201.0, again).changed
 
 
@@ -288,3 +289,44 @@ def test_the_deadline_is_that_of_the_first_move_whatever_happened_to_the_others(
     assert table.deadline == pytest.approx(0.4 + YIELD_S)
     ended = [str(each.address) for each in table.expire(2.0 + YIELD_S)]
     assert ended == [addresses[4], addresses[0]]
+
+
+def answer(table, *, now=1.0):
+    held = table.may_answer(now, ETH0, PACKED)
+    assert isinstance(held, Held)
+    held.tally.answered += 1
+
+
+def test_counters_are_told_when_they_have_changed_and_a_part_at_a_time():
+    table = table_of(entry(ADDRESS), entry("192.0.2.11"), entry("192.0.2.12"))
+    assert table.counts(at_most=9) == ()
+    answer(table)
+    table.announced(ip_address("192.0.2.11").packed, 2)
+    (first,) = table.counts(at_most=1)
+    assert (str(first.address), first.answered, first.failed, first.announced) == (ADDRESS, 1, 0, 0)
+    (second,) = table.counts(at_most=1)
+    assert (str(second.address), second.announced) == ("192.0.2.11", 2)
+    assert table.counts(at_most=1) == ()
+    answer(table)
+    assert [count.answered for count in table.counts(at_most=9)] == [2]
+
+
+def test_counters_survive_a_hand_over_and_end_with_the_address():
+    table = table_of(entry(ADDRESS, number=1))
+    answer(table)
+    table.apply(1.0, delta(entry(ADDRESS, number=2, mode=Mode.YIELD)))
+    answer(table, now=1.5)
+    assert [count.answered for count in table.counts(at_most=9)] == [2]
+    table.apply(2.0, delta(remove=(removal(ADDRESS, number=2),)))
+    table.announced(PACKED, 2)
+    assert table.counts(at_most=9) == ()
+    table.apply(3.0, delta(entry(ADDRESS, number=3)))
+    assert table.counts(at_most=9) == ()
+
+
+def test_an_lb_speaker_that_has_just_connected_is_told_every_counter():
+    table = table_of(entry(ADDRESS))
+    answer(table)
+    assert len(table.counts(at_most=9)) == 1
+    table.apply(2.0, Table(revision=1, entries=(entry(ADDRESS),), links=(), peers=()))
+    assert [count.answered for count in table.counts(at_most=9)] == [1]

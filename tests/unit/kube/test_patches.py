@@ -16,6 +16,7 @@ from lbctl.model.configuration import Verdict
 from lbctl.model.names import PoolName, ServiceKey
 from lbctl.model.outcome import InvariantBroken, Refused
 from lbctl.model.reason import Reason
+from lbctl.plan.announced import Announced
 from tests.support.builders import make_service
 
 KEY = ServiceKey("web", "shop")
@@ -174,6 +175,45 @@ def test_a_released_service_keeps_only_what_is_others() -> None:
     assert released["status"] == {"loadBalancer": {}, "conditions": [FOREIGN]}
     assert released["metadata"]["annotations"] == {}
     assert service_patch(read(shown), not_ours(release=False), NOW) is None
+
+
+YES = Announced(holds=True, reason=Reason.ANNOUNCED, message="Node a announces 192.0.2.1.")
+NO = Announced(holds=False, reason=Reason.NO_ENDPOINTS, message="Nobody announces 192.0.2.1.")
+
+
+def announced(body: dict[str, Any]) -> tuple[str, str]:
+    """Return status and reason of the condition Announced, empty without it."""
+    conditions = body["status"].get("conditions", ())
+    found = [one for one in conditions if one["type"] == "lbctl.io/Announced"]
+    return (found[0]["status"], found[0]["reason"]) if found else ("", "")
+
+
+def told(body: dict[str, Any], word: Announced | None, decision: Outcome = ONE) -> dict[str, Any]:
+    patch = service_patch(read(body), decision, NOW, announced=word)
+    result = merged(body, patch or {})
+    assert isinstance(result, dict)
+    assert service_patch(read(result), decision, NOW, announced=word) is None
+    return result
+
+
+def test_what_is_known_of_the_announcement_is_shown_beside_the_allocation() -> None:
+    shown = told(after(service_object(), ONE), YES)
+    assert [one["type"] for one in shown["status"]["conditions"]] == [
+        "example.com/X",
+        "lbctl.io/Allocated",
+        "lbctl.io/Announced",
+    ]
+    assert announced(shown) == ("True", "Announced")
+    assert announced(told(shown, None)) == ("True", "Announced"), "nothing new is known"
+    assert announced(told(shown, NO)) == ("False", "NoEndpoints")
+
+
+def test_other_addresses_take_off_what_was_known_of_the_former_ones() -> None:
+    shown = told(after(service_object(), ONE), YES)
+    assert announced(told(shown, None, outcome(("192.0.2.2", "p")))) == ("", "")
+    lost = told(shown, None, NONE)
+    assert announced(lost) == ("False", "NotAllocated")
+    assert announced(told(lost, None)) == ("", ""), "it has an address now, and no word of it"
 
 
 def test_a_host_name_beside_our_address_is_put_right() -> None:

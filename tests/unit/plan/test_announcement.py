@@ -11,7 +11,8 @@ from lbctl.model.names import NodeName
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import EVERYTHING, Changed
-from lbctl.plan.announcement import announced, announcement_plan, plan_announcements
+from lbctl.plan.announced import why_not
+from lbctl.plan.announcement import announcement_plan, plan_announcements
 from lbctl.plan.eligibility import EXCLUDE_LABEL, Eligible
 from tests.support.builders import (
     make_advertisement,
@@ -126,12 +127,11 @@ def test_when_nobody_announces_the_plan_says_why(overrides, reason):
     assert one.refused is not None
     assert one.refused.reason is reason
     shop = snapshot.services[service_key("default/shop")]
-    assert announced(decided, shop) == one.refused
+    assert why_not(decided, shop, V4) == one.refused
 
 
-def test_a_service_without_address_is_not_announced_for_that_reason():
-    refused = announced(plan(world()), make_service("default/other"))
-    assert refused is not None
+def test_an_address_that_the_plan_does_not_know_is_not_ours():
+    refused = why_not(plan(world()), make_service("default/other"), ip_address("203.0.113.1"))
     assert refused.reason is Reason.NOT_ALLOCATED
 
 
@@ -151,8 +151,7 @@ def test_an_address_outside_every_pool_is_not_announced():
     shop = make_service(status=["203.0.113.1"])
     decided = plan(world(services=[shop]))
     assert decided.addresses == {}
-    refused = announced(decided, shop)
-    assert refused is not None
+    refused = why_not(decided, shop, ip_address("203.0.113.1"))
     assert refused.reason is Reason.ADDRESS_NOT_IN_ANY_POOL
 
 
@@ -172,8 +171,7 @@ def test_of_two_services_with_one_address_the_younger_is_never_announced():
     ]
     decided = plan(world(services=[younger, older], slices=slices))
     assert decided.addresses[V4].services == (older.key,)
-    refused = announced(decided, younger)
-    assert refused is not None
+    refused = why_not(decided, younger, V4)
     assert refused.reason is Reason.ADDRESS_IN_USE
     assert "default/old" in refused.detail
 
@@ -217,8 +215,7 @@ def test_sharing_rules_hold_for_announcing_too(fields, reason):
     older = shared("default/a", "tcp/80", created=1)
     values = {"status": ["192.0.2.10"], "sharing_key": "k", "ports": ["tcp/81"], "created": 2}
     younger = make_service("default/b", **(values | fields))
-    refused = announced(plan(world(services=[older, younger])), younger)
-    assert refused is not None
+    refused = why_not(plan(world(services=[older, younger])), younger, V4)
     assert refused.reason is reason
 
 
@@ -248,7 +245,7 @@ def test_both_addresses_of_a_dual_stack_service_are_planned_each_with_its_own_en
     assert decided.addresses[V4].owner is not None
     assert decided.addresses[V6].refused is not None
     assert decided.addresses[V6].refused.reason is Reason.NO_ENDPOINTS
-    assert announced(decided, shop) == decided.addresses[V6].refused
+    assert why_not(decided, shop, V6) == decided.addresses[V6].refused
 
 
 def test_both_addresses_of_a_dual_stack_service_go_to_one_node_where_both_can():

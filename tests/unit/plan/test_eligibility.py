@@ -215,3 +215,11 @@ def test_slices_of_another_family_and_names_do_not_count():
 def test_an_endpoint_without_a_node_is_local_to_none():
     count = count_endpoints((make_slice("default/shop", make_endpoint(node=None)),), Family.IPV4)
     assert (count.ready, count.ready_nodes) == (1, frozenset())
+
+
+def test_a_speaker_that_ignores_the_exclude_label_says_so_and_its_node_announces():
+    node = make_node(labels={EXCLUDE_LABEL: ""})
+    assert isinstance(judge(node=node, report=make_speaker(ignores_exclude_label=True)), Eligible)
+    refused = judge(node=node, report=make_speaker())
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.NODE_EXCLUDED

@@ -12,9 +12,10 @@ from lbctl.model.selector import Operator, Requirement
 from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.address_uses import AddressFacts, address_uses, explain_address
 from lbctl.plan.allocation import EMPTY, plan
+from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import plan_announcements
 from lbctl.plan.eligibility import EXCLUDE_LABEL
-from lbctl.plan.explain import Sent, explain_service
+from lbctl.plan.explain import explain_service
 from lbctl.plan.explain_node import NodeFacts, explain_node
 from lbctl.plan.explain_pool import PoolFacts, explain_pool, pool_key, selector_text
 from tests.support.builders import (

@@ -40,7 +40,7 @@ def test_a_frame_reads_as_length_and_json():
     assert int.from_bytes(stream[:4], "big") == len(stream) - 4
     assert json.loads(stream[4:]) == {
         "kind": "hello",
-        "version": "1.0",
+        "version": str(VERSION),
         "node": "node-a",
         "incarnation": "7",
     }

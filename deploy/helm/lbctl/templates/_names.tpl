@@ -33,3 +33,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - name: LBCTL_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 {{- end -}}
+
+{{/* The ServiceAccount of a component: (list $ "controller"). */}}
+{{- define "lbctl.serviceAccount" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- default (printf "%s-%s" (include "lbctl.fullname" $root) $component) (index $root.Values $component).serviceAccount.name -}}
+{{- end -}}
