@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 APT := python3-venv kmod iproute2 nftables conntrack runc containernetworking-plugins openssl arping iputils-ping ca-certificates procps util-linux
 SOURCES := lbctl speaker tests docs
 
-.PHONY: help setup system format lint types arch test property netns cluster manifests drift binaries bench demo check clean
+.PHONY: help setup system format lint types arch test property sim netns cluster manifests drift binaries bench soak demo check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ test: setup ## Unit tests and transcripts: the inner loop
 property: setup ## Laws over all inputs
 	$(BIN)/pytest tests/property
 
+sim: setup ## Replicas frozen, cut off and killed on simulated time
+	$(BIN)/pytest tests/simulation
+
 netns: setup ## The kernel and real tools agree, in namespaces
 	$(BIN)/pytest tests/netns
 
@@ -69,10 +72,14 @@ manifests: $(VENV)/.ready ## Generate CRDs and reference pages from the code
 drift: $(VENV)/.ready ## Fail if a generated file is not what the code says
 	$(BIN)/python -m docs.generate --check
 
-check: setup lint types arch drift test property netns cluster ## Everything a merge needs
+check: setup lint types arch drift test property sim netns cluster ## Everything a merge needs
 
 bench: setup binaries ## Measure the figures that the product promises; nothing else may run
 	$(BIN)/python -m tests.bench
+
+soak: setup binaries ## 100,000 steps of the allocator, 50 rounds of killed controllers: half an hour
+	$(BIN)/python -m tests.soak.histories
+	$(BIN)/python -m tests.soak.crashes
 
 demo: setup binaries ## A lab, a Service, an address, an answer
 	$(BIN)/lbctl lab demo

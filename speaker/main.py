@@ -41,6 +41,7 @@ from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
 from lbctl.run.memory import settle
 from lbctl.run.metrics import METRICS_OF, Exposition, Sample
+from lbctl.run.process_samples import process_samples
 from speaker.agent.inventory import EXCLUDED, excluding
 from speaker.drivers.node.gauges import speaker_samples
 from speaker.drivers.node.loop import SpeakerLoop
@@ -206,7 +207,8 @@ async def _run(options: Options, credentials: Credentials) -> None:
             live=lambda: (),
             ready=loop.problems,
             metrics=Exposition(
-                [lambda: speaker_samples(loop, boottime()), _build_info], METRICS_OF[PROGRAM]
+                [lambda: speaker_samples(loop, boottime()), process_samples, _build_info],
+                METRICS_OF[PROGRAM],
             ).render,
         )
         await server.start()

@@ -360,6 +360,8 @@ WEBHOOKS = Section(
             "refused by the webhook, since MetalLB's schema is laxer than ours; what is there "
             "already is in ConfigurationState and in an Event",
             "webhook::test_objects_of_metallbs_group_are_judged_by_our_rules",
+            "dropin::test_the_door_judges_metallbs_kinds_by_our_rules",
+            "dropin::test_an_object_of_before_that_is_wrong_is_in_the_configuration_state",
             "admission::test_the_door_and_the_condition_say_the_same",
             "accepted::test_in_metallbs_group_a_refusal_is_told_by_an_event_once",
         ),

@@ -53,7 +53,11 @@ FLAGS = Section(
             "--webhook-secret, --cert-service-name", "the names follow from `--installation`"
         ),
         FLAG.not_applicable("--cert-dir", "the Secret is read over the API, nothing is mounted"),
-        FLAG.later("--disable-cert-rotation", "the certificate is always ours; no cert-manager"),
+        FLAG.refused(
+            "--disable-cert-rotation",
+            "the certificate is always the controller's own, renewed a third of its life before "
+            "its end: there is nothing that cert-manager would do better",
+        ),
         FLAG.not_applicable("--webhook-http2", "the admission server speaks HTTP/1.1 only"),
         FLAG.later(
             "--tls-min-version, --tls-cipher-suites, --tls-curve-preferences, --metrics-cert-dir",
@@ -135,6 +139,12 @@ METRICS = Section(
             "speaker::test_metallbs_metrics_are_there_for_each_address",
             "fast::test_counters_survive_a_hand_over_and_end_with_the_address",
         ),
+        METRIC.same(
+            "process_cpu_seconds_total, process_resident_memory_bytes, "
+            "process_start_time_seconds, process_open_fds",
+            "of lb-controller and lb-speaker",
+            "metrics::test_a_process_tells_what_it_costs",
+        ),
         METRIC.not_applicable(
             "controller_runtime_, workqueue_, rest_client_, go_", "libraries of Go"
         ),
@@ -171,10 +181,13 @@ PACKAGING = Section(
             "objects::test_own_kinds_stay_in_our_group_whatever_the_setting",
             "chart::test_metallbs_group_installs_no_crd_of_metallbs",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.same(
             "taking over a running MetalLB's cluster",
-            "adopting is tested by parts; no test yet does it whole, with MetalLB's own schemas "
-            "on an API server",
+            "every Service keeps its address, watched from before the installation; the way there "
+            "and back is docs/how-to/migrate-from-metallb.md",
+            "dropin::test_lbctl_takes_over_and_not_one_address_changes",
+            "dropin::test_new_services_are_served_from_the_same_pools_and_announced",
+            "dropin::test_going_back_leaves_every_address_and_metallbs_mark",
         ),
         BEHAVIOUR.same(
             "one namespace holds the configuration",

@@ -17,7 +17,7 @@ from typing import Any, Final
 from lbctl.cli.get import AddressRow, NodeRow, PoolRow, ServiceRow
 from lbctl.model.reason import Reason
 from lbctl.plan.address_uses import AddressFacts
-from lbctl.plan.checklist import Step
+from lbctl.plan.checklist_steps import Step
 from lbctl.plan.doctor import Diagnosis
 from lbctl.plan.explain import ServiceExplanation
 from lbctl.plan.explain_node import NodeFacts

@@ -5,10 +5,17 @@ Retries are not made here: the reflector, the writer and the elector each have t
 rule, and a retry in two places multiplies. The one exception is a 401 while the token
 is a file: it is read again and the request sent once more, because rotation is normal.
 Used inside one event loop only.
+
+Two things keep a request from arriving long after its sender has lost the Lease. `may_send`
+is asked when the connection stands and the next step is the kernel's: between a caller's own
+check and that moment lie a TLS handshake and whatever else the loop does first. And the kernel
+gives up what is not acknowledged in time: after a network cut it would deliver it otherwise
+when the cut heals, although nobody waits for the answer any more.
 """
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +24,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from lbctl.api.credentials import Credentials, TokenSource
 from lbctl.api.errors import ApiRefused, ApiUnreachable
@@ -25,6 +33,10 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 CONNECT_TIMEOUT_S = 10.0
+UNACKNOWLEDGED_S = 4.0
+"""How long the kernel goes on sending what the server does not acknowledge (RFC 5482).
+
+Shorter than the time between the last write of a leader and the first of its successor."""
 REFUSAL_BODY_LIMIT = 64 * 1024
 """How much of a refusal is read; a broken proxy between us and the server would fill it."""
 
@@ -98,16 +110,21 @@ class ApiSession:
         body: Mapping[str, Any] | None = None,
         content_type: str = JSON,
         timeout_s: float | None = None,
+        may_send: Callable[[], bool] | None = None,
     ) -> ApiResponse:
         """Send one request and return its answer.
 
+        `may_send` is asked right before a body is handed to the kernel; nothing is sent if it
+        says no. Then at most one request is on its way after a yes that is no longer true.
+
         Raises:
-            ApiUnreachable: no answer within `timeout_s`, a cut connection, or a body that
-                is incomplete or not a JSON object.
+            ApiUnreachable: no answer within `timeout_s`, a cut connection, a body that
+                is incomplete or not a JSON object, or a no from `may_send`.
             ApiRefused: any status outside 2xx, with the server's reason and message.
 
         """
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        raw = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        data = raw if raw is None or may_send is None else _Gated(raw, may_send)
         timeout = aiohttp.ClientTimeout(
             total=self._timeout_s if timeout_s is None else timeout_s,
             sock_connect=CONNECT_TIMEOUT_S,
@@ -152,7 +169,7 @@ class ApiSession:
         path: str,
         *,
         params: Mapping[str, str] | None,
-        data: bytes | None,
+        data: bytes | aiohttp.BytesPayload | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own value, handed through
     ) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -177,7 +194,7 @@ class ApiSession:
         method: str,
         path: str,
         params: Mapping[str, str] | None,
-        data: bytes | None,
+        data: bytes | aiohttp.BytesPayload | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own value, handed through
     ) -> aiohttp.ClientResponse:
@@ -207,13 +224,39 @@ class ApiSession:
             tls = self.credentials.ssl_context()
             self._client = aiohttp.ClientSession(
                 # No limit: each watch holds a connection, and callers bound their own writes.
-                connector=aiohttp.TCPConnector(limit=0, ssl=True if tls is None else tls),
+                connector=aiohttp.TCPConnector(
+                    limit=0, ssl=True if tls is None else tls, socket_factory=_socket
+                ),
                 headers={"User-Agent": self._user_agent},
                 # An environment's proxy must not stand between a speaker and its API server.
                 trust_env=False,
                 auto_decompress=True,
             )
         return self._client
+
+
+class _Gated(aiohttp.BytesPayload):
+    """A body that asks before it is written; aiohttp sends the headers together with it."""
+
+    def __init__(self, value: bytes, may_send: Callable[[], bool]) -> None:
+        super().__init__(value)
+        self._may_send = may_send
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        if not self._may_send():
+            raise ConnectionAbortedError("not sent: it may not be sent any more")
+        await super().write_with_length(writer, content_length)
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make the socket of a connection."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNACKNOWLEDGED_S * 1000))
+    return made
 
 
 async def _refusal(

@@ -4,7 +4,7 @@ Every write carries the resourceVersion that it was judged by. A 409 or 404 is t
 no failure but news: the plan that asked for it rested on an old view, and the caller
 plans again. 429, 5xx and silence are tried again with a backoff; a refusal for good
 (400, 403, 422) is handed back with the server's words. Before each sending, retries
-included, `may_write` is asked. `submit` never blocks and never raises.
+included, `may_write` is asked, and once more when the connection stands. `submit` never blocks and never raises.
 
 Up to `in_flight` requests are under way; measured against the raw rate of the session
 this costs less than a tenth. Writes wait in the order of their coming, but an urgent one
@@ -316,6 +316,7 @@ class Writer:
                 body=write.body,
                 content_type=MERGE_PATCH if write.verb is WriteVerb.PATCH else JSON,
                 timeout_s=self._pace.timeout_s,
+                may_send=self._may_write,
             )
         except ApiError as error:
             final = _judge(error)

@@ -12,6 +12,7 @@ import click
 from lbctl.api.errors import ApiError, ApiUnreachable, CredentialsError, problem_of
 from lbctl.cli.doctor_facts import gather
 from lbctl.cli.fetch import access_of, access_options, session_of
+from lbctl.cli.installation import as_installed
 from lbctl.cli.render import (
     EXIT_FINDINGS,
     EXIT_FINE,
@@ -64,6 +65,7 @@ def text(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 async def _facts(options: Mapping[str, Any]) -> Facts:
-    access, groups = access_of(options)
+    access = access_of(options)
     async with session_of(access) as session:
-        return await gather(session, access, groups)
+        access = await as_installed(session, access)
+        return await gather(session, access, access.table)

@@ -15,11 +15,13 @@ import yaml
 
 from lbctl.api.errors import ApiRefused, problem_of
 from lbctl.api.session import ApiSession
-from lbctl.cli.fetch import Access, list_all
+from lbctl.cli.fetch import list_all
+from lbctl.cli.installation import Access
 from lbctl.kube.fold import Source, fold, inputs
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT, Groups
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
 from lbctl.model.address import Address, Range, parse_address, parse_range
+from lbctl.model.learned import Learned, Unknown
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
 from lbctl.plan.doctor import (
@@ -27,10 +29,8 @@ from lbctl.plan.doctor import (
     Definition,
     Facts,
     KubeProxy,
-    Learned,
     LeaseFacts,
     NodeNetwork,
-    Unknown,
     Workload,
 )
 from lbctl.plan.pools import judge_pools
@@ -174,7 +174,10 @@ def _daemon_set(body: Mapping[str, Any]) -> Workload:
 
 
 def _metallb(body: Mapping[str, Any]) -> Workload | None:
-    return _deployment(body) if "controller" in _name(body) else None
+    """Return the Deployment if it is MetalLB's controller: in its namespace there may be ours."""
+    metadata = metadata_of(body)
+    ours = metadata is not None and metadata.labels.get("app.kubernetes.io/name") == "lbctl"
+    return _deployment(body) if "controller" in _name(body) and not ours else None
 
 
 async def _leases(session: ApiSession, namespace: str) -> Learned[tuple[LeaseFacts, ...]]:

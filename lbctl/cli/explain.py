@@ -14,12 +14,14 @@ import click
 from click.shell_completion import CompletionItem
 
 from lbctl.cli import explain_text
+from lbctl.cli.backing import backing
 from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, to_json
 from lbctl.kube.crds.service_l2_status import sent_of
 from lbctl.kube.groups import OWN_VERSION
 from lbctl.model.address import parse_address
 from lbctl.model.names import NodeName, ServiceKey
+from lbctl.model.pods import NOTHING_ASKED
 from lbctl.plan.address_uses import explain_address
 from lbctl.plan.announced import Sent
 from lbctl.plan.checklist import Checklist, checklist
@@ -65,7 +67,7 @@ def explain(
         fail("--service goes with `explain node NAME`", EXIT_USAGE)
     found = view(access)
     key = _service_key(service, namespace) if service is not None else None
-    lines, fine, data = KINDS[kind](found, name, namespace, key, access)
+    lines, fine, data = KINDS[kind](found, name, namespace, key)
     print(to_json({**data, "fine": fine}) if output == "json" else "\n".join(lines))
     sys.exit(EXIT_FINE if fine else EXIT_FINDINGS)
 
@@ -107,62 +109,60 @@ def _service_key(name: str, namespace: str) -> ServiceKey:
     return ServiceKey(inside or namespace, bare)
 
 
-def _service(
-    found: View, name: str, namespace: str, _: ServiceKey | None, access: Mapping[str, Any]
-) -> Answer:
+def _service(found: View, name: str, namespace: str, _: ServiceKey | None) -> Answer:
     key = _service_key(name, namespace)
     explanation = explained(found, key)
     if explanation is None:
         fail(f"there is no Service {key}; see `kubectl get services -A`", EXIT_USAGE)
-    steps = _checklist(found, explanation, access["lbctl_namespace"])
-    lines = explain_text.service(explanation, steps, access["lbctl_namespace"])
+    steps = _checklist(found, explanation)
+    lines = explain_text.service(explanation, steps, found.access.lbctl_namespace)
     fine = explanation.fine and steps.fails_first is None
     return lines, fine, {**plain(explanation), "checklist": plain(steps.steps)}
 
 
-def _checklist(found: View, explanation: ServiceExplanation, lbctl_namespace: str) -> Checklist:
+def _checklist(found: View, explanation: ServiceExplanation) -> Checklist:
     key = explanation.service
+    service = found.snapshot.services[key]
+    owners = [one.owner for one in explanation.addresses if one.owner is not None]
     return checklist(
-        found.snapshot.services[key],
+        service,
         explanation,
         found.announcement,
         found.snapshot.slices.get(key, {}),
-        lbctl_namespace=lbctl_namespace,
+        backing(found.access, service, owners=owners, nodes=found.snapshot.nodes)
+        if explanation.ours
+        else NOTHING_ASKED,
+        lbctl_namespace=found.access.lbctl_namespace,
+        api_group=found.access.api_group,
     )
 
 
-def _address(
-    found: View, name: str, _: str, __: ServiceKey | None, access: Mapping[str, Any]
-) -> Answer:
+def _address(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
     address = parse_address(name)
     if address is None:
         fail(f"{name!r} is not an address such as 192.0.2.130 or 2001:db8::1", EXIT_USAGE)
     facts = explain_address(
         address, found.snapshot, found.plan, found.announcement, sent_by_service(found)
     )
-    return explain_text.address(facts, access["lbctl_namespace"]), facts.fine, plain(facts)
+    return explain_text.address(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
 
 
-def _pool(
-    found: View, name: str, _: str, __: ServiceKey | None, access: Mapping[str, Any]
-) -> Answer:
+def _pool(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
     key = pool_key(name, found.snapshot)
     if key is None:
         fail(
-            f"there is no pool {name} in namespace {access['lbctl_namespace']}; see "
+            f"there is no pool {name} in namespace {found.access.lbctl_namespace}; see "
             "`lbctl get pools`",
             EXIT_USAGE,
         )
-    api_version = f"{access['api_group']}/{OWN_VERSION}"
+    api_version = f"{found.access.api_group}/{OWN_VERSION}"
     facts = explain_pool(
         key, found.snapshot, found.plan, found.announcement, api_version=api_version
     )
     return explain_text.pool(facts), facts.fine, plain(facts)
 
 
-def _node(
-    found: View, name: str, _: str, asked: ServiceKey | None, access: Mapping[str, Any]
-) -> Answer:
+def _node(found: View, name: str, _: str, asked: ServiceKey | None) -> Answer:
     if name not in found.snapshot.nodes:
         fail(f"there is no node {name}; see `kubectl get nodes`", EXIT_USAGE)
     explanation = explained(found, asked) if asked is not None else None
@@ -171,10 +171,10 @@ def _node(
     facts = explain_node(
         NodeName(name), found.snapshot, found.announcement, sent_by_service(found), explanation
     )
-    return explain_text.node(facts, access["lbctl_namespace"]), facts.fine, plain(facts)
+    return explain_text.node(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
 
 
-KINDS: Mapping[str, Callable[[View, str, str, ServiceKey | None, Mapping[str, Any]], Answer]] = {
+KINDS: Mapping[str, Callable[[View, str, str, ServiceKey | None], Answer]] = {
     "service": _service,
     "address": _address,
     "pool": _pool,

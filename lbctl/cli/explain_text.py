@@ -12,7 +12,7 @@ from lbctl.cli.render import indented, paint, table, title
 from lbctl.model.names import ServiceKey
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.plan.address_uses import AddressFacts
-from lbctl.plan.checklist import Checklist, cure_of
+from lbctl.plan.checklist import Checklist
 from lbctl.plan.explain import AddressExplanation, Candidate, ServiceExplanation, advice
 from lbctl.plan.explain_node import NodeFacts
 from lbctl.plan.explain_pool import PoolFacts
@@ -47,9 +47,7 @@ def _steps(steps: Checklist) -> Iterator[str]:
         return
     yield f"  fails first: {first.name}: {first.detail}"
     yield f"    confirm: {first.confirm}"
-    cure = cure_of(first)
-    if cure:
-        yield f"    cure:    {cure}"
+    yield f"    cure:    {first.cure}"
 
 
 def _service_address(

@@ -20,13 +20,13 @@ import click
 from lbctl.api.errors import ApiError, CredentialsError, problem_of
 from lbctl.api.session import ApiSession
 from lbctl.cli.doubts import readable
+from lbctl.cli.installation import Access, as_installed
 from lbctl.cli.login import login
 from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail, warn
 from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
 from lbctl.kube.fold import fold_projected, inputs
-from lbctl.kube.groups import OWN_GROUP, SERVICE_L2_STATUS, Groups, groups
+from lbctl.kube.groups import SERVICE_L2_STATUS
 from lbctl.model.names import ServiceKey
-from lbctl.model.outcome import Problem
 from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.allocation import EMPTY, Plan, plan
 from lbctl.plan.announcement import Announcement, plan_announcements
@@ -35,17 +35,6 @@ DEFAULT_NAMESPACE = "lbctl-system"
 PAGE = 500
 
 Command = TypeVar("Command", bound=Callable[..., object])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Hold how to reach the cluster, as the options say."""
-
-    kubeconfig: Path | None
-    context: str | None
-    api_group: str
-    lbctl_namespace: str
-    load_balancer_class: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -57,6 +46,7 @@ class View:
     longer than all the rest in a cluster of 10,000 Services.
     """
 
+    access: Access
     snapshot: Snapshot
     plan: Plan
     announcement: Announcement
@@ -74,7 +64,12 @@ def access_options(command: Command) -> Command:
             help="Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
         ),
         click.option("--context", default=None, help="A context of the kubeconfig."),
-        click.option("--api-group", default=OWN_GROUP, envvar="LBCTL_API_GROUP", hidden=True),
+        click.option(
+            "--api-group",
+            default="",
+            envvar="LBCTL_API_GROUP",
+            help="lbctl.io or metallb.io. Default: that of the running controller.",
+        ),
         click.option(
             "--lbctl-namespace",
             default=DEFAULT_NAMESPACE,
@@ -86,7 +81,7 @@ def access_options(command: Command) -> Command:
             "--load-balancer-class",
             default=None,
             envvar="LBCTL_LOAD_BALANCER_CLASS",
-            help="The class that the controller serves, if it serves one.",
+            help="The class that is served. Default: that of the running controller.",
         ),
     )
     for option in reversed(options):
@@ -96,12 +91,12 @@ def access_options(command: Command) -> Command:
 
 def view(options: Mapping[str, Any]) -> View:
     """Return the world as it is now; ends the command with one line if that is impossible."""
-    access, table = access_of(options)
+    access = access_of(options)
     # A million values are made and all of them are kept: the collector would look through them
     # again and again, which is a quarter of the whole time, and find nothing.
     gc.disable()
     try:
-        return asyncio.run(_view(access, table))
+        return asyncio.run(_view(access))
     except CredentialsError as error:
         fail(str(error), EXIT_USAGE)
     except ApiError as error:
@@ -111,13 +106,14 @@ def view(options: Mapping[str, Any]) -> View:
         gc.enable()
 
 
-def access_of(options: Mapping[str, Any]) -> tuple[Access, Groups]:
+def access_of(options: Mapping[str, Any]) -> Access:
     """Return what the options say; ends the command with one line if they are wrong."""
     access = Access(**options)
-    table = groups(access.api_group)
-    if isinstance(table, Problem):
-        fail(str(table), EXIT_USAGE)
-    return access, table
+    try:
+        _ = access.table
+    except ValueError as error:
+        fail(str(error), EXIT_USAGE)
+    return access
 
 
 def session_of(access: Access) -> ApiSession:
@@ -130,8 +126,10 @@ def session_of(access: Access) -> ApiSession:
     return ApiSession(login(_kubeconfig(access), access.context))
 
 
-async def _view(access: Access, table: Groups) -> View:
+async def _view(access: Access) -> View:
     async with session_of(access) as session:
+        access = await as_installed(session, access)
+        table = access.table
         wanted = inputs(table, access.lbctl_namespace)
         reported = table[SERVICE_L2_STATUS].collection(access.lbctl_namespace)
         paths = [*(item.path for item in wanted), reported]
@@ -147,6 +145,7 @@ async def _view(access: Access, table: Groups) -> View:
         if status is not None:
             sent[status.service] = (*sent.get(status.service, ()), status)
     return View(
+        access=access,
         snapshot=snapshot,
         plan=plan(EMPTY, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class),
         announcement=plan_announcements(

@@ -35,7 +35,7 @@ from lbctl.plan.announced import Announced, Reports, announced, may_speak, not_a
 from lbctl.plan.announcement import judge_addresses
 from lbctl.plan.claims import LOAD_BALANCER
 from lbctl.plan.eligibility import believed
-from lbctl.plan.reach import Reaches, renewed, survey
+from lbctl.plan.reach import Reaches, moved, renewed, survey
 
 logger = logging.getLogger(__name__)
 
@@ -220,13 +220,13 @@ class Announcing:
         before = self._speaking
         speaking = {name for name in names if may_speak(name, nodes, snapshot.speakers)}
         self._speaking = (before - names) | speaking
-        moved = before ^ self._speaking
-        if moved:
+        differ = before ^ self._speaking
+        if differ:
             sent = self._inputs.sent.items()
-            self._queue |= dict.fromkeys(key for (key, _), one in sent if one.node in moved)
+            self._queue |= dict.fromkeys(key for (key, _), one in sent if one.node in differ)
         if self._reaches is not None and not self._everything:
-            self._reaches = renewed(self._reaches, snapshot, names)
-            if self._reaches is None:
+            former, self._reaches = self._reaches, renewed(self._reaches, snapshot, names)
+            if self._reaches is None or moved(former, self._reaches):
                 self._settle_all()
 
     def _follow_policies(self, snapshot: Snapshot) -> None:

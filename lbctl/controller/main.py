@@ -44,6 +44,7 @@ from lbctl.run.flags import refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
 from lbctl.run.metrics import METRICS_OF, Exposition, Sample
+from lbctl.run.process_samples import process_samples
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Parts:
         yield from write_samples(self.writer, self.recorder, failed_plans=self.reconciler.failures)
         yield from plan_samples(self.reconciler, self.leadership)
         yield from problem_samples(self.problems())
+        yield from process_samples()
         if self.operator is not None:
             yield from webhook_samples(self.operator)
 

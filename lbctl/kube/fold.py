@@ -201,6 +201,7 @@ class World:
         self._sources = frozenset(sources)
         self._slices = SlicesByService()
         self._changed: set[ServiceKey] = set()
+        self._nodes: set[NodeName] = set()
         self._everything = True
 
     def changed(self, source: Source, keys: Iterable[Any] | None) -> None:
@@ -213,12 +214,16 @@ class World:
                 self._slices.follow(self._items(source), keys)
         if source not in self._sources:
             return
-        if keys is None or source not in (Source.SERVICES, Source.SLICES):
+        if keys is None:
             self._everything = True
+        elif source is Source.SERVICES:
+            self._changed.update(keys)
         elif source is Source.SLICES:
             self._changed.update(service for service, _ in keys)
+        elif source in (Source.NODES, Source.SPEAKERS):
+            self._nodes.update(keys)
         else:
-            self._changed.update(keys)
+            self._everything = True
 
     def snapshot(self) -> Snapshot:
         """Return the present moment; it stays true until the loop runs again."""
@@ -226,8 +231,12 @@ class World:
 
     def take_changed(self) -> Changed:
         """Return what changed since the last call, and forget it."""
-        changed = EVERYTHING if self._everything else Changed(services=frozenset(self._changed))
-        self._changed = set()
+        changed = (
+            EVERYTHING
+            if self._everything
+            else Changed(services=frozenset(self._changed), nodes=frozenset(self._nodes))
+        )
+        self._changed, self._nodes = set(), set()
         self._everything = False
         return changed
 

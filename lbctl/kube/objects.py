@@ -1,4 +1,4 @@
-"""Read the other built-in objects: Node, Namespace, EndpointSlice. Never raises. Pure.
+"""Read the other built-in objects: Node, Namespace, EndpointSlice, Pod. Never raises. Pure.
 
 Each becomes the smallest value that a decision needs, so that a heartbeat of a node or a touched
 slice compares equal to what was there and wakes nobody.
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lbctl.kube.annotations import DRAIN
-from lbctl.kube.loose import flag, mapping, metadata_of, objects, text, texts
+from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
 from lbctl.model.address import Family
 from lbctl.model.endpoints import Endpoint, EndpointSlice, endpoint_state
 from lbctl.model.names import NodeName, ServiceKey
 from lbctl.model.node import Node
+from lbctl.model.pods import ContainerPort, Pod
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
@@ -84,4 +85,31 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint | None:
             terminating=flag(conditions.get("terminating")),
         ),
         node=NodeName(sys.intern(node)) if node else None,
+    )
+
+
+def parse_pod(body: Any) -> Pod | None:
+    """Return the Pod, or None for one that has ended, is being deleted, or has no name."""
+    metadata = metadata_of(body)
+    if metadata is None or mapping(body["metadata"]).get("deletionTimestamp"):
+        return None
+    spec, status = mapping(body.get("spec")), mapping(body.get("status"))
+    phase = text(status.get("phase")) or "Unknown"
+    if phase in ("Succeeded", "Failed"):
+        return None
+    # An init container that goes on running (a sidecar) serves like the others.
+    sidecars = [one for one in objects(spec.get("initContainers")) if one.get("restartPolicy")]
+    return Pod(
+        name=metadata.name,
+        phase=phase,
+        addressed=bool(text(status.get("podIP"))),
+        ports=tuple(
+            ContainerPort(
+                name=text(port.get("name")),
+                number=number(port.get("containerPort")),
+                protocol=text(port.get("protocol")) or "TCP",
+            )
+            for container in (*objects(spec.get("containers")), *sidecars)
+            for port in objects(container.get("ports"))
+        ),
     )

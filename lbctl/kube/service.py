@@ -31,6 +31,7 @@ from lbctl.model.service import (
 )
 
 REQUESTED_MAX = 2
+OBJECT_NAME_MAX = 253
 VIP = "VIP"
 
 
@@ -190,8 +191,9 @@ _NO_REQUEST: Final = Request()
 
 
 def _request(annotations: Mapping[str, Any], spec: Mapping[str, Any]) -> Request:
-    wanted_pool = spelling.spoken(annotations, spelling.POOL)
-    pool = PoolName(wanted_pool[1].strip()) if wanted_pool and wanted_pool[1].strip() else None
+    pool = _pool(spelling.spoken(annotations, spelling.POOL))
+    if isinstance(pool, Problem):
+        return Request(problem=pool)
     annotated = spelling.spoken(annotations, spelling.ADDRESSES)
     addresses: tuple[Address, ...] = ()
     path = "spec.loadBalancerIP"
@@ -219,6 +221,18 @@ def _request(annotations: Mapping[str, Any], spec: Mapping[str, Any]) -> Request
             )
         addresses = (address,)
     return Request(addresses=addresses, pool=pool)
+
+
+def _pool(wanted: tuple[str, str] | None) -> PoolName | Problem | None:
+    """Return the requested pool; what can be no object's name is not looked for."""
+    name = wanted[1].strip() if wanted else ""
+    if wanted and len(name) > OBJECT_NAME_MAX:
+        return Problem(
+            path=f"metadata.annotations[{wanted[0]}]",
+            message=f"{shown(name)} has {len(name):,} characters and is no pool's name; "
+            "name a pool, or remove the annotation",
+        )
+    return PoolName(name) if name else None
 
 
 def _addresses(spelled: str, path: str) -> tuple[Address, ...] | Problem:

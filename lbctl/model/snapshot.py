@@ -34,9 +34,13 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """Say what may differ from the snapshot planned before; `everything` asks for a full plan."""
+    """Say what may differ from the snapshot planned before; `everything` asks for a full plan.
+
+    `nodes` are the names whose Node or SpeakerStatus changed: allocation does not read them.
+    """
 
     services: frozenset[ServiceKey] = frozenset()
+    nodes: frozenset[NodeName] = frozenset()
     everything: bool = False
 
 

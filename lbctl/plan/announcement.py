@@ -5,32 +5,28 @@ single addresses that nobody reports (`lbctl.plan.announced`), and `lbctl explai
 whole. It depends on the snapshot alone, so all speakers that see the same world agree without
 talking.
 
-The plan is incremental by Service: only the addresses that a changed Service has or had are
-judged again. Nodes, speakers, pools and advertisements change rarely; they ask for a full plan
-(`EVERYTHING`). `plan_announcements(None, snapshot, EVERYTHING)` gives the same result, which a
-property holds.
+The plan is incremental: only the addresses that a changed Service has or had are judged again, and
+those whose Reach a changed Node or speaker moved; an owner that stays is compared with newcomers
+alone. Pools and advertisements change rarely; they ask for a full plan (`EVERYTHING`).
+`plan_announcements(None, snapshot, EVERYTHING)` gives the same result, which a property holds.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lbctl.model.address import Address, family_of
 from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
-from lbctl.model.service import Service
+from lbctl.model.service import Service, TrafficPolicy
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.claims import lawful_holders, ours, pool_of
-from lbctl.plan.election import elect, ranking
+from lbctl.plan.election import elect, first, ranking, succeed
 from lbctl.plan.eligibility import Eligible, Verdict, endpoint_refusal, serving_nodes
 from lbctl.plan.endpoints import EndpointCount, count_endpoints
-from lbctl.plan.reach import Reach, Reaches, survey
-
-_NAMED_NODES = 3
-"""Nodes that a summary of refusals names; `lbctl explain` lists them all."""
+from lbctl.plan.reach import Contest, Reach, Reaches, moved, renewed, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +78,7 @@ class AddressPlan:
 
         Built on demand, because a plan has one decision and the whole list is for people.
         """
-        part = self._deciding()
+        part = _deciding(self.parts)
         verdicts: dict[NodeName, Verdict] = dict(part.reach.unable)
         for node, eligible in part.reach.able.items():
             if node == self.owner:
@@ -93,16 +89,13 @@ class AddressPlan:
 
     def order(self) -> tuple[NodeName, ...]:
         """Return the nodes that may announce, in the order of succession."""
-        part = self._deciding()
+        part = _deciding(self.parts)
         return ranking(
             _common(self.parts),
             self.anchor,
             weights=part.reach.weights,
             in_subnet=part.reach.in_subnet(self.address),
         )
-
-    def _deciding(self) -> Part:
-        return next((part for part in self.parts if part.nodes), self.parts[0])
 
     def _refusal(self, part: Part, node: NodeName) -> Refused:
         refused = endpoint_refusal(
@@ -151,7 +144,12 @@ def plan_announcements(
     `changed.services` names the Services that changed or whose EndpointSlices did.
     """
     if previous is None or changed.everything:
-        return _full_plan(snapshot, load_balancer_class)
+        return _full_plan(snapshot, load_balancer_class, previous)
+    if changed.nodes:
+        reaches = renewed(previous.reaches, snapshot, changed.nodes)
+        if reaches is None:
+            return _full_plan(snapshot, load_balancer_class, previous)
+        previous = replace(previous, addresses=_moved(previous, reaches), reaches=reaches)
     if not changed.services:
         return previous
     shown = dict(previous.shown)
@@ -184,6 +182,7 @@ def plan_announcements(
         claimants=claimants,
         addresses=addresses,
         unlawful=unlawful,
+        former=previous.addresses,
     )
     return Announcement(
         addresses=addresses,
@@ -200,8 +199,12 @@ def judge_addresses(
     claimants: Mapping[Address, frozenset[ServiceKey]],
     *,
     shown: Mapping[ServiceKey, tuple[Address, ...]] | None = None,
+    former: Mapping[Address, AddressPlan] | None = None,
 ) -> Announcement:
-    """Return the plan for these addresses alone; `claimants` are all Services that show each."""
+    """Return the plan for these addresses alone; `claimants` are all Services that show each.
+
+    `former` are the plans before, if any; they spare hashes and change nothing.
+    """
     addresses: dict[Address, AddressPlan] = {}
     unlawful: dict[ServiceKey, Mapping[Address, Refused]] = {}
     _judge(
@@ -211,6 +214,7 @@ def judge_addresses(
         claimants=claimants,
         addresses=addresses,
         unlawful=unlawful,
+        former=former or {},
     )
     return Announcement(
         addresses=addresses,
@@ -221,7 +225,26 @@ def judge_addresses(
     )
 
 
-def _full_plan(snapshot: Snapshot, load_balancer_class: str | None) -> Announcement:
+def _moved(previous: Announcement, reaches: Reaches) -> Mapping[Address, AddressPlan]:
+    """Return the plans with the Reaches that differ now; the very same map if none does."""
+    fresh = moved(previous.reaches, reaches)
+    if not fresh:
+        return previous.addresses
+    came = _Newcomers()
+    addresses = dict(previous.addresses)
+    for address, plan in previous.addresses.items():
+        if any(id(part.reach) in fresh for part in plan.parts):
+            parts = tuple(
+                _part(part.service, part.endpoints, fresh.get(id(part.reach), part.reach))
+                for part in plan.parts
+            )
+            addresses[address] = _decide(reaches, address, plan.pool, parts, plan, came)
+    return addresses
+
+
+def _full_plan(
+    snapshot: Snapshot, load_balancer_class: str | None, previous: Announcement | None
+) -> Announcement:
     shown: dict[ServiceKey, tuple[Address, ...]] = {}
     claimants: dict[Address, frozenset[ServiceKey]] = {}
     for key, service in snapshot.services.items():
@@ -230,7 +253,8 @@ def _full_plan(snapshot: Snapshot, load_balancer_class: str | None) -> Announcem
             shown[key] = found
         for address in found:
             claimants[address] = claimants.get(address, frozenset()) | {key}
-    return judge_addresses(snapshot, survey(snapshot), claimants, shown=shown)
+    former = {} if previous is None else previous.addresses
+    return judge_addresses(snapshot, survey(snapshot), claimants, shown=shown, former=former)
 
 
 def _shown(service: Service | None, load_balancer_class: str | None) -> tuple[Address, ...]:
@@ -247,8 +271,10 @@ def _judge(
     claimants: Mapping[Address, frozenset[ServiceKey]],
     addresses: dict[Address, AddressPlan],
     unlawful: dict[ServiceKey, Mapping[Address, Refused]],
+    former: Mapping[Address, AddressPlan],
 ) -> None:
     """Fill `addresses` and `unlawful` for the addresses in `touched`."""
+    came = _Newcomers()
     for address in touched:
         services: list[Service] = []
         pool: PoolName | None = None
@@ -270,48 +296,96 @@ def _judge(
             holders, younger = lawful_holders(services)
             refused |= younger
             pool = pool_of(address, holders[0], reaches.pools) or pool
-            addresses[address] = _plan_address(snapshot, reaches, address, pool, holders)
+            parts = tuple(_judged(snapshot, reaches, address, pool, holder) for holder in holders)
+            addresses[address] = _decide(reaches, address, pool, parts, former.get(address), came)
         for key, refusal in refused.items():
             unlawful[key] = {**unlawful.get(key, {}), address: refusal}
 
 
-def _plan_address(
-    snapshot: Snapshot,
+class _Newcomers:
+    """Remember, for one call, who came into a set of nodes since another: few pairs, many asks."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], frozenset[NodeName]] = {}
+
+    def since(self, before: frozenset[NodeName], now: frozenset[NodeName]) -> frozenset[NodeName]:
+        # The plans of both moments hold the sets for as long as this lives.
+        pair = (id(before), id(now))
+        if pair not in self._known:
+            self._known[pair] = now - before
+        return self._known[pair]
+
+
+def _decide(  # noqa: PLR0917 - private, both calls side by side above
     reaches: Reaches,
     address: Address,
     pool: PoolName,
-    holders: tuple[Service, ...],
+    parts: tuple[Part, ...],
+    former: AddressPlan | None,
+    came: _Newcomers,
 ) -> AddressPlan:
-    parts = tuple(_part(snapshot, reaches, address, pool, service) for service in holders)
-    deciding = next((part for part in parts if part.nodes), parts[0])
-    in_subnet = deciding.reach.in_subnet(address)
-    owner = elect(
-        _common(parts), _anchor(parts), weights=deciding.reach.weights, in_subnet=in_subnet
-    )
+    deciding = _deciding(parts)
+    owner = _owner(address, parts, former, came)
     return AddressPlan(
         address=address,
         pool=pool,
-        services=tuple(service.key for service in holders),
+        services=tuple([part.service.key for part in parts]),
         owner=owner,
         links=deciding.reach.able[owner].links if owner is not None else (),
         refused=None
         if owner is not None
         else reaches.uncovered(deciding.service, pool) or _why_nobody(deciding),
-        in_subnet=bool(in_subnet),
+        in_subnet=bool(deciding.reach.in_subnet(address)),
         parts=parts,
     )
 
 
-def _part(
+def _owner(
+    address: Address, parts: tuple[Part, ...], former: AddressPlan | None, came: _Newcomers
+) -> NodeName | None:
+    anchor = _anchor(parts)
+    contest = _contest(address, parts)
+    if contest is None:
+        reach = _deciding(parts).reach
+        return elect(
+            _common(parts), anchor, weights=reach.weights, in_subnet=reach.in_subnet(address)
+        )
+    before = _contest(address, former.parts) if former and former.anchor == anchor else None
+    if former is None or before is None:
+        return first(contest.nodes, anchor)
+    if before.nodes is contest.nodes:
+        return former.owner
+    newcomers = came.since(before.nodes, contest.nodes)
+    return succeed(former.owner, contest.nodes, newcomers, anchor)
+
+
+def _contest(address: Address, parts: tuple[Part, ...]) -> Contest | None:
+    """Return the contest of an address that every able node may announce, else None."""
+    reach = parts[0].reach
+    alike = all(part.reach is reach and part.nodes is reach.nodes for part in parts)
+    return reach.contest(address) if alike else None
+
+
+def _judged(
     snapshot: Snapshot, reaches: Reaches, address: Address, pool: PoolName, service: Service
 ) -> Part:
-    reach = reaches.reach(service, pool, address)
     slices = snapshot.slices.get(service.key)
     endpoints = count_endpoints(slices.values() if slices else (), family_of(address))
-    nodes = serving_nodes(
-        policy=service.traffic_policy, endpoints=endpoints, able=reach.able.keys()
-    )
-    return Part(service=service, endpoints=endpoints, reach=reach, nodes=frozenset(nodes))
+    return _part(service, endpoints, reaches.reach(service, pool, address))
+
+
+def _part(service: Service, endpoints: EndpointCount, reach: Reach) -> Part:
+    policy = service.traffic_policy
+    if policy is TrafficPolicy.CLUSTER and endpoints.usable:
+        # The very set: thousands of Services share it.
+        nodes = reach.nodes
+    else:
+        nodes = frozenset(serving_nodes(policy=policy, endpoints=endpoints, able=reach.able.keys()))
+    return Part(service=service, endpoints=endpoints, reach=reach, nodes=nodes)
+
+
+def _deciding(parts: tuple[Part, ...]) -> Part:
+    return next((part for part in parts if part.nodes), parts[0])
 
 
 def _anchor(parts: tuple[Part, ...]) -> Address:
@@ -332,23 +406,15 @@ def _common(parts: tuple[Part, ...]) -> Collection[NodeName]:
 
 
 def _why_nobody(part: Part) -> Refused:
-    """Sum up the refusals: the endpoints if nodes are able, else the commonest reason."""
-    if part.reach.able:
-        if part.endpoints.usable == 0:
-            return Refused(reason=Reason.NO_ENDPOINTS, detail=f"the Service has {part.endpoints}")
-        return Refused(
-            reason=Reason.NO_LOCAL_ENDPOINTS,
-            detail="no node that may announce has a usable endpoint",
-        )
-    if not part.reach.unable:
-        return Refused(reason=Reason.NO_SPEAKER, detail="the cluster has no node")
-    ranks = {reason: index for index, reason in enumerate(Reason)}
-    counts = Counter(refused.reason for refused in part.reach.unable.values())
-    reason = min(counts, key=lambda one: (-counts[one], ranks[one]))
-    details = [no.detail for no in part.reach.unable.values() if no.reason is reason]
-    distinct = list(dict.fromkeys(details))
-    more = f"; and {len(distinct) - _NAMED_NODES} more" if len(distinct) > _NAMED_NODES else ""
-    return Refused(reason=reason, detail="; ".join(distinct[:_NAMED_NODES]) + more)
+    """Sum up the refusals: the endpoints if nodes are able, else the nodes' own."""
+    if part.reach.refused is not None:
+        return part.reach.refused
+    if part.endpoints.usable == 0:
+        return Refused(reason=Reason.NO_ENDPOINTS, detail=f"the Service has {part.endpoints}")
+    return Refused(
+        reason=Reason.NO_LOCAL_ENDPOINTS,
+        detail="no node that may announce has a usable endpoint",
+    )
 
 
 __all__ = [

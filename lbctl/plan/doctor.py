@@ -11,9 +11,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 from lbctl.model.address import Address, Range
+from lbctl.model.learned import Learned, Unknown
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
 
@@ -38,17 +39,6 @@ class Check:
     level: Level
     detail: str
     cure: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """Say why a fact could not be learned."""
-
-    why: str
-
-
-Fact = TypeVar("Fact")
-Learned: TypeAlias = Fact | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,28 @@ def ranking(
     )
 
 
+def narrowed(
+    nodes: Collection[NodeName], *, weights: Mapping[NodeName, int], in_subnet: Collection[NodeName]
+) -> Collection[NodeName]:
+    """Return those of `nodes` that rank first before hashes are compared."""
+    if in_subnet:
+        nodes = [node for node in nodes if node in in_subnet] or nodes
+    if weights and nodes:
+        best = max(weights.get(node, 0) for node in nodes)
+        nodes = [node for node in nodes if weights.get(node, 0) == best]
+    return nodes
+
+
+def first(nodes: Iterable[NodeName], address: Address) -> NodeName | None:
+    """Return the node with the least digest, or None without nodes."""
+    suffix = f"#{address}".encode()
+    return min(
+        nodes,
+        key=lambda node: hashlib.sha256(node.encode() + suffix).digest(),
+        default=None,
+    )
+
+
 def elect(
     nodes: Collection[NodeName],
     address: Address,
@@ -61,12 +83,19 @@ def elect(
 
     Narrowing before hashing keeps a full plan of 5,000 addresses and 50 nodes cheap.
     """
-    if not nodes:
-        return None
-    if in_subnet:
-        nodes = [node for node in nodes if node in in_subnet] or nodes
-    if weights:
-        best = max(weights.get(node, 0) for node in nodes)
-        nodes = [node for node in nodes if weights.get(node, 0) == best]
-    suffix = f"#{address}".encode()
-    return min(nodes, key=lambda node: hashlib.sha256(node.encode() + suffix).digest())
+    return first(narrowed(nodes, weights=weights or {}, in_subnet=in_subnet), address)
+
+
+def succeed(
+    owner: NodeName | None,
+    nodes: frozenset[NodeName],
+    came: Iterable[NodeName],
+    address: Address,
+) -> NodeName | None:
+    """Return `first(nodes, address)`, given the first before some left and others `came`.
+
+    Who is left was compared with the owner then, so only who came can rank before it.
+    """
+    if owner is None or owner not in nodes:
+        return first(nodes, address)
+    return first((owner, *came), address) if came else owner

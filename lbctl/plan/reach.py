@@ -1,13 +1,16 @@
 """Which nodes can announce under given advertisements, before endpoints are asked. Pure.
 
 Almost all Services of a cluster are covered by the same few sets of advertisements, so nodes,
-links and subnets are judged once per set and family, not once per Service: a full plan of
-5,000 Services and 50 nodes then costs little more than its hashes. Called by
-`lbctl.plan.announcement`, which keeps the value between two plans.
+links and subnets are judged once per set and family, not once per Service, and the sets of nodes
+are shared by all their plans. When Nodes or SpeakerStatuses change, only those of these names are
+judged again, and a set whose verdicts stay the same stays the same object: whoever planned with it
+sees by identity that nothing is to be done. Called by `lbctl.plan.announcement`, which keeps the
+value between two plans, and by the controller.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -24,24 +27,61 @@ from lbctl.model.selector import any_matches
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.claims import PoolsByName, pools_by_name
+from lbctl.plan.election import narrowed
 from lbctl.plan.eligibility import Eligible, believed, placement, selects_node
+
+_NAMED_NODES = 3
+"""Nodes that a summary of refusals names; `lbctl explain` lists them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Hold the nodes among which an address's hash decides, and those in its subnet."""
+
+    nodes: frozenset[NodeName]
+    in_subnet: frozenset[NodeName]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Hold the nodes that may announce (with links, weights and subnets) and why not the others."""
+    """Hold the nodes that may announce (with links, weights and subnets) and why not the others.
+
+    What `nodes`, `refused` and the contests say follows from the rest.
+    """
 
     able: Mapping[NodeName, Eligible]
     unable: Mapping[NodeName, Refused]
     weights: Mapping[NodeName, int]
     subnets: tuple[tuple[int, int, frozenset[NodeName]], ...]
     """First and last address of a subnet, and the able nodes that have it on an eligible link."""
+    nodes: frozenset[NodeName]
+    """The able ones."""
+    refused: Refused | None
+    """Why no node is able, summed up."""
+    _contests: dict[tuple[bool, ...], Contest] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def contest(self, address: Address) -> Contest:
+        """Return who is to be compared for an address that every able node may announce.
+
+        One value for all addresses of the same subnets.
+        """
+        number = int(address)
+        where = tuple([first <= number <= last for first, last, _ in self.subnets])
+        found = self._contests.get(where)
+        if found is None:
+            inside = [
+                nodes for (_, _, nodes), within in zip(self.subnets, where, strict=True) if within
+            ]
+            in_subnet = frozenset().union(*inside) if inside else frozenset[NodeName]()
+            best = narrowed(self.nodes, weights=self.weights, in_subnet=in_subnet)
+            found = self._contests[where] = Contest(nodes=frozenset(best), in_subnet=in_subnet)
+        return found
 
     def in_subnet(self, address: Address) -> frozenset[NodeName]:
         """Return the nodes on whose links the address's neighbors are."""
-        number = int(address)
-        inside = [nodes for first, last, nodes in self.subnets if first <= number <= last]
-        return frozenset().union(*inside) if inside else frozenset()
+        return self.contest(address).in_subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,23 +160,55 @@ def survey(snapshot: Snapshot) -> Reaches:
 def renewed(reaches: Reaches, snapshot: Snapshot, names: Collection[NodeName]) -> Reaches | None:
     """Return the survey with the present Nodes and SpeakerStatuses of these names.
 
-    None if one of them can now do something else than before, under any set of advertisements
-    that was asked for: then everything is to be judged anew. So a label that nobody selects by
-    costs two looks at one node, whatever the size of the cluster.
+    A Reach that comes out as before is the former object (`moved` tells). None when readiness
+    begins or ceases to count: then everything is to be surveyed anew.
     """
     present = believed(snapshot.nodes)
     if reaches.blind or present is not snapshot.nodes:
         return None
     nodes = _with(reaches.nodes, present, names)
     speakers = _with(reaches.speakers, snapshot.speakers, names)
-    for key in reaches._by_advertisements:  # noqa: SLF001 - it is this module's own cache
+    by_advertisements = {}
+    for key, former in reaches._by_advertisements.items():  # noqa: SLF001 - this module's own cache
         matching = tuple(
             item for item in reaches.advertisements if (item.namespace, item.name) in key
         )
         before = _judge(_only(reaches.nodes, names), reaches.speakers, matching)
-        if before != _judge(_only(nodes, names), speakers, matching):
-            return None
-    return replace(reaches, nodes=nodes, speakers=speakers)
+        after = _judge(_only(nodes, names), speakers, matching)
+        by_advertisements[key] = {
+            family: reach
+            if before[family] == after[family]
+            else _with_verdicts(reach, after[family], names, speakers, family)
+            for family, reach in former.items()
+        }
+    return replace(reaches, nodes=nodes, speakers=speakers, _by_advertisements=by_advertisements)
+
+
+def moved(before: Reaches, after: Reaches) -> dict[int, Reach]:
+    """Return what took the place of each Reach of `before`, by the `id` of the former one."""
+    return {
+        id(reach): after._by_advertisements[key][family]  # noqa: SLF001 - this module's own cache
+        for key, former in before._by_advertisements.items()  # noqa: SLF001 - as above
+        for family, reach in former.items()
+        if after._by_advertisements[key][family] is not reach  # noqa: SLF001 - as above
+    }
+
+
+def _with_verdicts(
+    reach: Reach,
+    fresh: Reach,
+    names: Collection[NodeName],
+    speakers: Mapping[NodeName, SpeakerReport],
+    family: Family,
+) -> Reach:
+    """Return `reach` with what `fresh` says of these nodes."""
+    return _reach(
+        able=dict(sorted(_with(reach.able, fresh.able, names).items())),
+        unable=dict(sorted(_with(reach.unable, fresh.unable, names).items())),
+        weights=_with(reach.weights, fresh.weights, names),
+        speakers=speakers,
+        family=family,
+    )
 
 
 Value = TypeVar("Value")
@@ -191,14 +263,46 @@ def _judge(
                 unable[family][name] = verdict
     weights = _weights(nodes.values(), advertisements)
     return {
-        family: Reach(
+        family: _reach(
             able=able[family],
             unable=unable[family],
             weights=weights,
-            subnets=_subnets(able[family], speakers, family),
+            speakers=speakers,
+            family=family,
         )
         for family in Family
     }
+
+
+def _reach(
+    *,
+    able: Mapping[NodeName, Eligible],
+    unable: Mapping[NodeName, Refused],
+    weights: Mapping[NodeName, int],
+    speakers: Mapping[NodeName, SpeakerReport],
+    family: Family,
+) -> Reach:
+    return Reach(
+        able=able,
+        unable=unable,
+        weights=weights,
+        subnets=_subnets(able, speakers, family),
+        nodes=frozenset(able),
+        refused=None if able else _why_none(unable),
+    )
+
+
+def _why_none(unable: Mapping[NodeName, Refused]) -> Refused:
+    """Sum up the refusals of all nodes by the commonest reason."""
+    if not unable:
+        return Refused(reason=Reason.NO_SPEAKER, detail="the cluster has no node")
+    ranks = {reason: index for index, reason in enumerate(Reason)}
+    counts = Counter(refused.reason for refused in unable.values())
+    reason = min(counts, key=lambda one: (-counts[one], ranks[one]))
+    details = [no.detail for no in unable.values() if no.reason is reason]
+    distinct = list(dict.fromkeys(details))
+    more = f"; and {len(distinct) - _NAMED_NODES} more" if len(distinct) > _NAMED_NODES else ""
+    return Refused(reason=reason, detail="; ".join(distinct[:_NAMED_NODES]) + more)
 
 
 def _weights(

@@ -9,10 +9,14 @@ namespaces do not matter, as in MetalLB.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.service import Service, TrafficPolicy
+
+_QUOTED: Final = 80
+"""The most characters of a sharing key that a message repeats."""
 
 
 def sharing_refusal(newcomer: Service, holders: Iterable[Service]) -> Refused | None:
@@ -37,7 +41,7 @@ def _between(newcomer: Service, holder: Service) -> Refused | None:
         return Refused(
             reason=Reason.SHARING_KEY_DIFFERS,
             detail=f"Service {holder.key} has the address with sharing key "
-            f"{holder.sharing_key!r}, not {newcomer.sharing_key!r}",
+            f"{_quoted(holder.sharing_key)}, not {_quoted(newcomer.sharing_key)}",
         )
     if newcomer.traffic_policy != holder.traffic_policy:
         return Refused(
@@ -61,3 +65,8 @@ def _between(newcomer: Service, holder: Service) -> Refused | None:
             detail=f"Service {holder.key} uses port {protocol}/{port} on the address",
         )
     return None
+
+
+def _quoted(key: str) -> str:
+    """Return the key as a message can hold it: an annotation may have 256 KiB."""
+    return repr(key if len(key) <= _QUOTED else f"{key[: _QUOTED - 3]}...")

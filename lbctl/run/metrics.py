@@ -95,6 +95,10 @@ _BOTH: Final = (
     _counter("lbctl_events_total", "Kubernetes Events by outcome.", "outcome"),
     _counter("lbctl_plans_total", "Plans made."),
     _counter("lbctl_plan_seconds_total", "Seconds spent planning."),
+    _counter("process_cpu_seconds_total", "CPU time of this process, user and system, in seconds."),
+    _gauge("process_resident_memory_bytes", "Memory of this process that is in RAM."),
+    _gauge("process_start_time_seconds", "When this process started, in seconds since 1970."),
+    _gauge("process_open_fds", "Files and sockets that this process has open."),
 )
 
 _OF_THE_CONTROLLER: Final = (
@@ -126,6 +130,11 @@ _OF_THE_CONTROLLER: Final = (
     ),
     _gauge("lbctl_controller_leading", "1 while this process holds the Lease."),
     _gauge("lbctl_services", "Services that are ours by the reason of Allocated.", "reason"),
+    _gauge(
+        "lbctl_services_announced",
+        "Services that are ours by the reason of Announced that they show.",
+        "reason",
+    ),
     _gauge("lbctl_config_accepted", "1 if a configuration object is in effect.", "kind", "name"),
     _gauge(
         "lbctl_controller_problems",

@@ -182,7 +182,7 @@ def _same_owners(previous: Intentions, announcement: Announcement, situation: Si
     before, after = previous.announcement.addresses, announcement.addresses
     return (
         # Nodes or speakers may have changed, and views list them.
-        not situation.changed.everything
+        not (situation.changed.everything or situation.changed.nodes)
         and len(before) == len(after)
         and all(
             plan is (former := before.get(address))

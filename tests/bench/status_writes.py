@@ -32,6 +32,7 @@ POOL = "/apis/lbctl.io/v1beta1/namespaces/lbctl-system/ipaddresspools"
 POOL_ADDRESSES = "198.18.128.0/18"
 FIRST_FLOOR_ADDRESS = "198.18.192.0"
 IDLE_GAP_S = 0.05
+QUIET_S = 4.0
 CONCURRENCY = 16
 
 
@@ -42,6 +43,7 @@ class Seen:
     added: dict[str, float] = field(default_factory=dict)
     judged: dict[str, float] = field(default_factory=dict)
     addressed: dict[str, float] = field(default_factory=dict)
+    changes: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def until(self, names: set[str], which: dict[str, float], timeout_s: float) -> None:
@@ -112,6 +114,7 @@ class Bench:
     def _saw(self, found: dict[str, Any], now: float) -> None:
         name = found["metadata"]["name"]
         status = found.get("status", {})
+        self.seen.changes += 1
         self.seen.added.setdefault(name, now)
         if status.get("conditions"):
             self.seen.judged.setdefault(name, now)
@@ -209,15 +212,16 @@ class Bench:
         return self.rate(names)
 
     async def quiet(self, timeout_s: float = 120.0) -> None:
-        """Wait until the product has written the Events of what happened.
+        """Wait until the product has said all that follows from its decisions.
 
-        They come one at a time after the statuses and would be measured with the other side.
+        Events come one at a time after the statuses, and that nobody announces an address is
+        written when it has lasted; both would be measured with the other side.
         """
-        before = -1
+        before = (-1, -1)
         async with asyncio.timeout(timeout_s):
-            while (now := await self._events()) != before:
+            while (now := (await self._events(), self.seen.changes)) != before:
                 before = now
-                await asyncio.sleep(1)
+                await asyncio.sleep(QUIET_S)
 
     async def _events(self) -> int:
         path = f"/api/v1/namespaces/{NAMESPACE}/events"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +40,15 @@ from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.reason import Reason
 from tests.support.bounds import RULES, Bound, all_bounds, breaking, sample
 from tests.support.builders import make_link, make_speaker
-from tests.support.cluster import PRODUCT, Cluster, advertisement, eventually, pool, service
+from tests.support.cluster import (
+    PRODUCT,
+    Cluster,
+    advertisement,
+    eventually,
+    pool,
+    service,
+    steadily,
+)
 from tests.support.raw_api import MERGE, RawApi
 
 pytestmark = pytest.mark.cluster
@@ -67,6 +76,9 @@ GOOD_RANGES = [
     "192.0.2.7/24",
     "192.0.2.1/32",
     "192.0.2.1-192.0.2.9",
+    "192.0.2.9-192.0.2.9",
+    "198.51.99.255-198.51.100.0",
+    "192.0.2.255-198.51.100.0",
     " 192.0.2.1 - 192.0.2.9 ",
     "2001:db8::/64",
     "2001:DB8::1-2001:db8::ffff",
@@ -83,6 +95,9 @@ BAD_RANGES = [
     "192.0.2.1-192.0.2.4-192.0.2.9",
     "192.0.2.1-",
     "-192.0.2.1",
+    "192.0.2.9-192.0.2.1",
+    " 198.51.100.0 - 192.0.2.255 ",
+    "198.51.100.10-198.51.100.9",
     "::ffff:192.0.2.0/120",
     "::ffff:192.0.2.1-::ffff:192.0.2.9",
     "fe80::1%eth0/64",
@@ -118,11 +133,16 @@ def test_a_pool_may_have_a_thousand_ranges_and_not_one_more(product: Cluster) ->
     assert "must have at most 1000 items" in refusal
 
 
-def test_a_thousand_long_ranges_stay_within_the_cost_budget(product: Cluster) -> None:
-    ranges = [
-        f"2001:0db8:0000:0000:0000:{i:04x}:0000:0000-2001:0db8:0000:0000:0000:{i:04x}:0000:ffff"
-        for i in range(1000)
-    ]
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "   198.18.{0}.{1}   -   198.18.{0}.{1}   ",
+        "2001:0db8:0000:0000:0000:{0:04x}:{1:04x}:0000-2001:0db8:0000:0000:0000:{0:04x}:{1:04x}:ffff",
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_a_thousand_long_ranges_stay_within_the_cost_budget(product: Cluster, spelled: str) -> None:
+    ranges = [spelled.format(100 + i // 100, 100 + i % 100) for i in range(1000)]
     assert tried(product, pool("tried", *ranges)) == ""
 
 
@@ -199,7 +219,7 @@ SAYS = {
     "maximum": "should be less than or equal to {}",
     "maxItems": "must have at most {} items",
     "minItems": "should have at least {} items",
-    "maxProperties": "must have at most {} properties",
+    "maxProperties": "must have at most {} items",
     "x-kubernetes-list-type": "Duplicate value",
     "rule": "{}",
 }
@@ -211,8 +231,9 @@ IN_STATUS = [bound for bound in BOUNDS if bound.steps[0] == "status"]
 
 
 @pytest.fixture(scope="module")
-def api(product: Cluster) -> RawApi:
-    return RawApi(product.kubeconfig)
+def api(product: Cluster) -> Iterator[RawApi]:
+    with closing(RawApi(product.kubeconfig)) as connected:
+        yield connected
 
 
 def collection(kind: Kind) -> str:
@@ -281,24 +302,67 @@ def test_an_unknown_field_is_refused_where_one_asks_for_it_and_pruned_where_not(
     assert any("spec.color" in warning for warning in warnings)
 
 
-def test_an_object_in_another_namespace_is_refused_unless_its_named(
-    product: Cluster, api: RawApi
+def create_stray(api: RawApi, namespace: str) -> tuple[int, str]:
+    """Return what the API server says to a pool in a namespace that lbctl does not read."""
+    body = body_of(IP_ADDRESS_POOL, spec={"addresses": ["192.0.2.0/24"]})
+    body["metadata"] = {"name": "stray", "namespace": namespace}
+    path = own_groups()[IP_ADDRESS_POOL.kind].collection(namespace)
+    status, answer, _ = api.send("POST", f"{path}?dryRun=All", body)
+    return status, answer.get("message", "")
+
+
+@pytest.fixture
+def door(api: RawApi) -> RawApi:
+    """Return the connection when the webhook is at work."""
+    eventually("the webhook is asked", lambda: create_stray(api, "kube-public")[0] == 403)
+    return api
+
+
+def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi) -> None:
+    _, message = create_stray(door, "kube-public")
+    assert "IPAddressPool kube-public/stray: metadata.namespace: " in message
+    assert f"in namespace {PRODUCT} only; create the object there" in message
+    assert create_stray(door, TRIED)[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (pool("tried", "2001:db8::9-2001:db8::1"), "swap the two addresses"),
+        (pool("tried", "192.0.2.0/24", "192.0.2.7/32"), "write every address once"),
+        (
+            pool(
+                "tried",
+                "192.0.2.0/24",
+                serviceAllocation={"serviceSelectors": [{"matchLabels": {"a b": "c"}}]},
+            ),
+            "'a b' is not a label key",
+        ),
+    ],
+    ids=["backwards in IPv6", "an address twice", "a label key"],
+)
+def test_what_cel_cannot_say_the_webhook_says(
+    door: RawApi, body: dict[str, Any], said: str
 ) -> None:
-    def stray(namespace: str) -> dict[str, Any]:
-        return body_of(IP_ADDRESS_POOL, spec={"addresses": ["192.0.2.0/24"]}) | {
-            "metadata": {"name": "stray", "namespace": namespace}
-        }
+    path = own_groups()[IP_ADDRESS_POOL.kind].collection(PRODUCT)
+    status, answer, _ = door.send("POST", f"{path}?dryRun=All", body)
+    assert status == 403, answer
+    assert f"IPAddressPool {PRODUCT}/tried: spec." in answer["message"]
+    assert said in answer["message"]
 
-    def create(namespace: str) -> tuple[int, str]:
-        path = own_groups()[IP_ADDRESS_POOL.kind].collection(namespace)
-        status, answer, _ = api.send("POST", f"{path}?dryRun=All", stray(namespace))
-        return status, answer.get("message", "")
 
-    status, message = eventually(
-        "the webhook answers", lambda: (found := create("kube-public"))[0] != 201 and found
-    )
-    assert (status, "IPAddressPool kube-public/stray: metadata.namespace" in message) == (403, True)
-    assert create(TRIED)[0] == 201
+def test_a_deleted_certificate_is_made_anew_while_the_door_stays_shut(
+    product: Cluster, door: RawApi
+) -> None:
+    def certificate() -> str:
+        secret = product.get("secret", "lbctl-webhook", PRODUCT)
+        return str(secret.get("data", {}).get("tls.crt", ""))
+
+    before = certificate()
+    product.delete("secret", "lbctl-webhook", PRODUCT)
+    # Long enough for both replicas to have found the new one, and served it.
+    steadily("the webhook refuses", lambda: create_stray(door, "kube-public")[0] == 403, for_s=20.0)
+    assert certificate() not in ("", before)
 
 
 def test_the_defaults_are_filled_in_by_the_server(product: Cluster) -> None:

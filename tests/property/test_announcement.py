@@ -28,6 +28,7 @@ from tests.support.builders import (
     make_slice,
     make_snapshot,
     make_speaker,
+    service_key,
 )
 
 NAMES = ("n1", "n2", "n3", "n4")
@@ -200,18 +201,49 @@ def test_only_lawful_services_are_announced(snapshot):
 def test_an_incremental_plan_equals_a_full_one(before, other, changed):
     after = replace(
         before,
-        services={
-            **{k: v for k, v in before.services.items() if str(k) not in changed},
-            **{k: v for k, v in other.services.items() if str(k) in changed},
-        },
-        slices={
-            **{k: v for k, v in before.slices.items() if str(k) not in changed},
-            **{k: v for k, v in other.slices.items() if str(k) in changed},
-        },
+        services=taken_over(before.services, other.services, changed),
+        slices=taken_over(before.slices, other.slices, changed),
     )
     keys = frozenset(key for world in (before, other) for key in world.slices | world.services)
     told = Changed(services=frozenset(key for key in keys if str(key) in changed))
     assert plan_announcements(full(before), after, told, load_balancer_class=None) == full(after)
+
+
+@given(
+    st.lists(snapshots(), min_size=2, max_size=4),
+    st.lists(st.tuples(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(SERVICES)))),
+)
+def test_a_plan_that_follows_nodes_and_services_equals_a_full_one(worlds, steps):
+    """Nodes, SpeakerStatuses and Services are taken over from one world into another, by name."""
+    present, plan = worlds[0], full(worlds[0])
+    for number, (names, keys) in enumerate(steps):
+        other = worlds[number % len(worlds)]
+        present = replace(
+            present,
+            nodes=taken_over(present.nodes, other.nodes, names),
+            speakers=taken_over(present.speakers, other.speakers, names),
+            services=taken_over(present.services, other.services, keys),
+            slices=taken_over(present.slices, other.slices, keys),
+        )
+        changed = Changed(
+            services=frozenset(service_key(key) for key in keys),
+            nodes=frozenset(NodeName(name) for name in names),
+        )
+        plan = plan_announcements(plan, present, changed, load_balancer_class=None)
+        assert plan == full(present)
+
+
+def taken_over(mine, theirs, names):
+    return {
+        **{key: value for key, value in mine.items() if str(key) not in names},
+        **{key: value for key, value in theirs.items() if str(key) in names},
+    }
+
+
+@given(snapshots(), snapshots())
+def test_a_full_plan_is_the_same_whatever_was_planned_before(before, after):
+    again = plan_announcements(full(before), after, EVERYTHING, load_balancer_class=None)
+    assert again == full(after)
 
 
 @given(st.lists(snapshots(), min_size=2, max_size=5), st.sampled_from(NAMES))

@@ -51,7 +51,7 @@ SELECTORS = st.sampled_from(
         {"matchExpressions": [{"key": "tier", "operator": "Exists"}]},
     ]
 )
-ALLOCATIONS = st.none() | st.fixed_dictionaries(
+ALLOCATIONS = st.fixed_dictionaries(
     {
         "priority": st.integers(0, 2),
         "namespaces": st.lists(st.sampled_from(NAMESPACES), max_size=1),
@@ -69,15 +69,17 @@ def pool_specs(draw: st.DrawFn) -> Body:
         "autoAssign": draw(st.sampled_from([True, True, False])),
         "avoidBuggyIPs": draw(st.booleans()),
     }
-    allocation = draw(ALLOCATIONS)
-    return spec if allocation is None else {**spec, "serviceAllocation": allocation}
+    if draw(st.sampled_from(["general", "general", "pinned"])) == "pinned":
+        spec["serviceAllocation"] = draw(ALLOCATIONS)
+    return spec
 
 
 ASKED = st.sampled_from(
     [
-        *IPV4,
+        *IPV4[:3] * 3,
+        *IPV4[3:],
         *IPV6,
-        *(f"{six},{four}" for four in IPV4[:4] for six in IPV6[:2]),
+        *(f"{six},{four}" for four in IPV4[:2] for six in IPV6[:2]),
         " 192.0.2.1 , 2001:db8::2 ",
         "",
         " ",
@@ -94,12 +96,12 @@ def requests(draw: st.DrawFn) -> tuple[Body, Body]:
     """Return annotations and the field of the spec; most Services ask for nothing."""
     annotations: Body = {}
     spec: Body = {}
-    kind = draw(st.integers(0, 7))
-    if kind in (4, 6, 7):
+    kind = draw(st.sampled_from(["nothing"] * 6 + ["spec", "address", "pool", "both", "twice"]))
+    if kind in ("address", "both", "twice"):
         _spell(draw, annotations, "loadBalancerIPs", ASKED)
-    if kind in (5, 6):
+    if kind in ("pool", "both"):
         _spell(draw, annotations, "address-pool", WANTED_POOLS)
-    if kind == 3 or (kind == 7 and draw(st.booleans())):
+    if kind in ("spec", "twice"):
         spec["loadBalancerIP"] = draw(st.sampled_from([*IPV4, *IPV6, "nonsense"]))
     return annotations, spec
 
@@ -113,6 +115,8 @@ def _spell(draw: st.DrawFn, into: Body, name: str, values: st.SearchStrategy[str
 
 FAMILIES = st.sampled_from(
     [
+        (["IPv4"], "SingleStack"),
+        (["IPv4"], "SingleStack"),
         (["IPv4"], "SingleStack"),
         (["IPv4"], "SingleStack"),
         (["IPv4"], "PreferDualStack"),
@@ -136,8 +140,8 @@ TERMS = st.sampled_from(
         ("k", "TCP", 80, "Cluster"),
         ("k", "TCP", 81, "Cluster"),
         ("k", "UDP", 80, "Cluster"),
+        ("k", "TCP", 81, "Local"),
         ("k", "TCP", 82, "Local"),
-        ("k", "TCP", 83, "Local"),
         ("l", "TCP", 81, "Cluster"),
     ]
 )
@@ -159,9 +163,9 @@ def sharing(draw: st.DrawFn) -> tuple[Body, Body]:
 
 
 KINDS = st.sampled_from(
-    ["ours", "ours", "theirs", "classless", "ClusterIP", "NodePort", "ExternalName", "headless"]
+    ["ours"] * 5 + ["theirs", "classless", "ClusterIP", "NodePort", "ExternalName", "headless"]
 )
-BORN = st.sampled_from(["ours"] * 7 + ["theirs", "classless", "ClusterIP", "headless"])
+BORN = st.sampled_from(["ours"] * 12 + ["theirs", "classless", "ClusterIP", "headless"])
 
 
 def turned_into(kind: str, spec: Body, own_class: str | None) -> Body:

@@ -165,15 +165,26 @@ class Allocator(RuleBasedStateMachine):
         self._then(then)
 
     @precondition(lambda self: self.world.pools)
-    @rule(which=WHICH, item=WHICH, then=THEN)
-    def shrink_pool(self, which, item, then):
-        """Take one range away; the last one makes it a pool without an address."""
+    @rule(
+        which=WHICH,
+        harm=st.sampled_from(["nonsense", "delete", *("shrink" for _ in range(4))]),
+        item=WHICH,
+        then=THEN,
+    )
+    def harm_pool(self, which, harm, item, then):
+        """One rule for all three, or most histories would have no pool left."""
         name = self._pool(which)
         spec = self.world.pools[name]["spec"]
-        ranges = list(spec["addresses"])
-        if ranges:
-            del ranges[item % len(ranges)]
-        self.world.apply_pool(name, {**spec, "addresses": ranges})
+        if harm == "delete":
+            self.world.delete_pool(name)
+        elif harm == "nonsense":
+            self.world.apply_pool(name, {"addresses": ["nonsense"]})
+        else:
+            # Without its last range it is a pool without an address.
+            ranges = list(spec["addresses"])
+            if ranges:
+                del ranges[item % len(ranges)]
+            self.world.apply_pool(name, {**spec, "addresses": ranges})
         self._then(then)
 
     @precondition(lambda self: self.world.pools)
@@ -184,17 +195,6 @@ class Allocator(RuleBasedStateMachine):
         spec = self.world.pools[old]["spec"]
         self.world.delete_pool(old)
         self.world.apply_pool(name, spec)
-        self._then(then)
-
-    @rule(name=st.sampled_from(drawn.POOLS), then=THEN)
-    def edit_pool_into_nonsense(self, name, then):
-        self.world.apply_pool(name, {"addresses": ["nonsense"]})
-        self._then(then)
-
-    @precondition(lambda self: self.world.pools)
-    @rule(which=WHICH, then=THEN)
-    def delete_pool(self, which, then):
-        self.world.delete_pool(self._pool(which))
         self._then(then)
 
     @precondition(lambda self: self.world.services)

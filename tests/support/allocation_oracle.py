@@ -8,13 +8,15 @@ waits, which pools were in effect, and which addresses were freed, in their orde
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from lbctl.model.allocation import Outcome
 from lbctl.plan.allocation import Plan
 from tests.support.allocation_reading import (
     Address,
+    Body,
     ReadPool,
     ReadService,
     capacity,
@@ -30,6 +32,20 @@ Has = dict[int, tuple[Address, str]]
 """What a Service has: by version, the address and its pool."""
 Key = tuple[str, str]
 LIMIT = 2**63 - 1
+
+
+class Objects(Protocol):
+    """What the oracle is asked about: bodies as the API server has them."""
+
+    @property
+    def services(self) -> Mapping[Any, Body]: ...
+
+    @property
+    def pools(self) -> Mapping[str, Body]: ...
+
+    @property
+    def namespaces(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels by name."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ class Oracle:
         """The same process leads again: it remembers which addresses were in use."""
         self.given, self.waited, self.effect = {}, set(), {}
 
-    def answer(self, world: AllocationWorld) -> dict[Key, Said]:
+    def answer(self, world: Objects) -> dict[Key, Said]:
         """Say who has what, and remember it."""
         return _Round(self, world).run()
 
@@ -92,7 +108,7 @@ class Oracle:
 class _Round:
     """Answer once."""
 
-    def __init__(self, oracle: Oracle, world: AllocationWorld) -> None:
+    def __init__(self, oracle: Oracle, world: Objects) -> None:
         self.oracle = oracle
         self.world = world
         self.services = sorted(map(read_service, world.services.values()), key=lambda it: it.age)
@@ -228,7 +244,7 @@ class _Round:
         has[address.version] = (address, pool)
 
     def fits(self, it: ReadService, address: Address) -> bool:
-        return not any(_clash(it, other) for other in self.holders.get(address, ()))
+        return not any(clash(it, other) for other in self.holders.get(address, ()))
 
     # Who gets what
 
@@ -288,7 +304,7 @@ class _Round:
             return "AddressNotInRequestedPool"
         if not self.serves(pool, it):
             return "PoolNotAllowed"
-        clashes = (_clash(it, other) for other in self.holders.get(address, ()))
+        clashes = (clash(it, other) for other in self.holders.get(address, ()))
         return next((clash for clash in clashes if clash), "")
 
     def first_free(
@@ -362,7 +378,7 @@ def _asked(it: ReadService, version: int) -> Address:
     return next(item for item in it.asks if item.version == version)
 
 
-def _clash(it: ReadService, other: ReadService) -> str:
+def clash(it: ReadService, other: ReadService) -> str:
     """Return why the two cannot have one address, or ""."""
     if it.key == other.key:
         return ""

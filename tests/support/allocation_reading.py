@@ -176,6 +176,8 @@ def read_blocks(texts: tuple[str, ...]) -> tuple[Block, ...] | None:
                 first, last = network[0], network[-1]
         except ValueError:
             return None
+        if first.version != last.version or int(last) < int(first):
+            return None
         blocks.append((first.version, int(first), int(last)))
     inner = any(meet(one, other) for one, other in combinations(blocks, 2))
     return None if inner or not blocks else tuple(blocks)

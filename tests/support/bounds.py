@@ -72,6 +72,7 @@ class Bound:
 
 RULES: Mapping[str, RuleCase] = {
     RANGE.rules[0].cel: RuleCase(good="192.0.2.0/24", bad="192.0.2.1"),
+    RANGE.rules[1].cel: RuleCase(good="192.0.2.0/24", bad="192.0.2.9-192.0.2.1"),
     EXPRESSION.rules[0].cel: RuleCase(
         good={"key": "app", "operator": "Exists"}, bad={"key": "app", "operator": "In"}
     ),
@@ -108,7 +109,8 @@ def _bounds(kind: Kind, schema: Mapping[str, Any], steps: tuple[str, ...]) -> It
     def bound(keyword: str, limit: Any = None, at: tuple[str, ...] = ()) -> Bound:
         return Bound(kind=kind, steps=steps + at, keyword=keyword, limit=limit, schema=schema)
 
-    yield bound("type", schema["type"])
+    # A date that is no string is refused in the words of its format.
+    yield bound("type", "date-time" if schema.get("format") == "date-time" else schema["type"])
     for keyword, limit in schema.items():
         match keyword, limit:
             case "x-kubernetes-validations", rules:

@@ -61,9 +61,10 @@ def make_selector(labels: Mapping[str, str] | None = None, *expressions: Require
 
 
 def make_port(text: str) -> ServicePort:
-    """Return the port that `tcp/80` or `80` spells."""
-    protocol, _, number = text.rpartition("/")
-    return ServicePort(protocol=(protocol or "tcp").upper(), port=int(number))
+    """Return the port that `tcp/80`, `80` or `80=web` (with its targetPort) spells."""
+    left, _, target = text.partition("=")
+    protocol, _, number = left.rpartition("/")
+    return ServicePort(protocol=(protocol or "tcp").upper(), port=int(number), target_port=target)
 
 
 def make_service(

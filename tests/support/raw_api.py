@@ -23,6 +23,9 @@ class RawApi:
             server.hostname or "", server.port, context=credentials.ssl_context(), timeout=30
         )
 
+    def close(self) -> None:
+        self._connection.close()
+
     def send(
         self, method: str, path: str, body: Any, content_type: str = "application/json"
     ) -> tuple[int, dict[str, Any], tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """One request: logged in, answered, or refused with the server's own words."""
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,25 @@ def test_paths_are_built_for_core_and_groups() -> None:
 def test_a_problem_is_one_sentence_with_the_cure(status: int, path: str, said: str) -> None:
     error = ApiRefused(method="GET", path=path, status=status, reason="", message="")
     assert said in problem_of(error, verb="list", path=path)
+
+
+def test_the_kernel_gives_up_what_is_not_acknowledged_before_a_successor_may_write() -> None:
+    from lbctl.api.lease import LeaseTimes
+    from lbctl.api.session import UNACKNOWLEDGED_S
+
+    async def case() -> None:
+        async with FakeApi() as api, ApiSession(api.credentials()) as session:
+            await session.request("GET", "/api/v1/services")
+            (transport,) = [
+                protocol.transport
+                for connections in session._opened().connector._conns.values()  # type: ignore[union-attr]
+                for protocol, _ in connections
+            ]
+            assert transport is not None
+            made = transport.get_extra_info("socket")
+            set_ms = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert set_ms == UNACKNOWLEDGED_S * 1000
+            times = LeaseTimes()
+            assert times.duration_s - times.renew_deadline_s + times.margin_s > UNACKNOWLEDGED_S
+
+    run(case())

@@ -408,3 +408,35 @@ def test_a_status_object_takes_two_writes_at_first_and_one_later() -> None:
             assert isinstance(third, Conflict), "somebody else has created it: look again"
 
     run(case())
+
+
+def test_a_yes_that_is_over_when_the_connection_stands_sends_nothing() -> None:
+    async def case() -> None:
+        async with FakeApi() as api, ApiSession(api.credentials()) as session:
+            asked: list[int] = []
+
+            def may_write() -> bool:
+                asked.append(len(asked))
+                return len(asked) <= 4
+
+            # Four writers pass the first question; then comes what a frozen process would miss.
+            writer = Writer(session, may_write=may_write, pace=QUICK)
+            names = [f"shop-{number}" for number in range(4)]
+            versions = {
+                name: str(
+                    api.put(
+                        "services",
+                        {"metadata": {"name": name, "namespace": "web"}, "spec": {}},
+                    )["metadata"]["resourceVersion"]
+                )
+                for name in names
+            }
+            async with background(writer.run()):
+                waiting = [
+                    writer.submit(ingress(name, versions[name], "192.0.2.1")) for name in names
+                ]
+                outcomes = await asyncio.gather(*waiting)
+            assert {type(outcome) for outcome in outcomes} == {Withheld}
+            assert api.count(Ask.WRITE) == 0
+
+    run(case())

@@ -39,6 +39,8 @@ def workload(
     plural: str, name: str, namespace: str = NAMESPACE, **status: int
 ) -> tuple[str, dict[str, Any]]:
     labels = {"app.kubernetes.io/component": name.rpartition("-")[2]}
+    if name.startswith("lbctl"):
+        labels["app.kubernetes.io/name"] = "lbctl"
     return (
         plural,
         {
@@ -131,6 +133,22 @@ def test_findings_are_a_table_with_the_cures_below_and_exit_code_1(tmp_path: Pat
     ):
         assert words in done.stdout
     assert "kube-proxy: Set ipvs.strictARP: true" in done.stdout
+
+
+def test_our_own_controller_in_metallbs_namespace_is_not_taken_for_metallbs(
+    tmp_path: Path,
+) -> None:
+    ours = workload("deployments", "lbctl-controller", "metallb-system", readyReplicas=1)
+    done = run_in([*well(), ours], ("doctor", "-o", "json"), tmp_path)
+    assert levels(done.stdout)["another load balancer"] == "ok"
+
+
+def test_a_pool_where_lbctl_does_not_read_is_named(tmp_path: Path) -> None:
+    plural, stray = pool("stray", "198.51.100.0/24")
+    stray["metadata"]["namespace"] = "web"
+    done = run_in([*well(), (plural, stray)], ("doctor",), tmp_path)
+    assert "not read, because of their namespace: IPAddressPool web/stray" in done.stdout
+    assert done.returncode == 0
 
 
 def test_a_lease_that_nobody_renews_is_watched_before_it_is_called_stale(tmp_path: Path) -> None:

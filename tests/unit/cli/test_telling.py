@@ -17,6 +17,7 @@ from lbctl.cli.main import called_by
 from tests.support.commanding import (
     ADVERTISEMENT,
     LBCTL,
+    NAMESPACE,
     World,
     endpoints,
     environment,
@@ -116,6 +117,43 @@ def test_what_cannot_be_explained_is_one_line_and_a_usage_error(
     assert len(done.stderr.splitlines()) == 1
 
 
+def controller(**environment_: str) -> tuple[str, dict[str, Any]]:
+    entries = [{"name": name, "value": value} for name, value in environment_.items()]
+    labels = {"app.kubernetes.io/component": "controller"}
+    template = {"spec": {"containers": [{"name": "controller", "env": entries}]}}
+    return (
+        "deployments",
+        {
+            "metadata": {"name": "lbctl-controller", "namespace": NAMESPACE, "labels": labels},
+            "spec": {"template": template},
+        },
+    )
+
+
+def test_the_class_and_the_group_are_those_of_the_running_controller(tmp_path: Path) -> None:
+    classy = service("web", ingress=[{"ip": "192.0.2.10"}])
+    classy[1]["spec"]["loadBalancerClass"] = "example.com/lan"
+    world = [entry for entry in WORLD if entry[0] != "services"] + [classy]
+    alone = run_in(world, ("explain", "web", "-o", "json"), tmp_path)
+    assert json.loads(alone.stdout)["reason"] == "ForeignClass"
+    serving = controller(LBCTL_LOAD_BALANCER_CLASS="example.com/lan")
+    done = run_in([*world, serving], ("explain", "web", "-o", "json"), tmp_path)
+    assert json.loads(done.stdout)["reason"] == "Allocated"
+    option = ("--load-balancer-class", "example.com/other")
+    other = run_in([*world, serving], ("explain", "web", "-o", "json", *option), tmp_path)
+    assert json.loads(other.stdout)["reason"] == "ForeignClass"
+    metallb = controller(LBCTL_API_GROUP="metallb.io")
+    quiet = [entry for entry in WORLD if entry[0] != "l2advertisements"]
+    text = run_in([*quiet, metallb], ("explain", "web"), tmp_path).stdout
+    assert "get l2advertisements.metallb.io" in text
+
+
+def test_an_api_group_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    done = run_in(WORLD, ("get", "pools", "--api-group", "example.com"), tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "example.com" in done.stderr
+
+
 def test_a_service_whose_name_is_a_kind_is_still_explained(tmp_path: Path) -> None:
     done = run_in([*WORLD, service("pool")], ("explain", "pool"), tmp_path)
     assert done.stdout.startswith("Service default/pool ")
@@ -134,7 +172,7 @@ def test_the_first_step_that_fails_comes_with_the_command_that_confirms_it(tmp_p
     done = run_in(world, ("explain", "web"), tmp_path)
     assert done.returncode == 1
     assert "fails first: selector: app=web matches no Pod" in done.stdout
-    assert "confirm: kubectl -n default get pods -o wide -l app=web" in done.stdout
+    assert "confirm: kubectl -n default get pods -l app=web -o wide" in done.stdout
     data = json.loads(run_in(world, ("explain", "web", "-o", "json"), tmp_path).stdout)
     [selector] = [step for step in data["checklist"] if step["name"] == "selector"]
     assert selector["answer"] == "failed"

@@ -13,6 +13,7 @@ from lbctl.kube.status_objects import speaker_status
 from lbctl.model.membership import Member
 from lbctl.model.names import Incarnation, NodeName
 from lbctl.model.node import Owner
+from speaker.agent.inventory import EXCLUDED, excluding
 from speaker.drivers.node.loop import SpeakerLoop
 from tests.support.builders import make_speaker
 from tests.support.fake_api import FakeApi
@@ -42,6 +43,8 @@ async def speaking(api: FakeApi, tmp_path):
             socket=tmp_path / "nobody.sock",
             load_balancer_class=None,
             owners=(Owner(kind="Pod", name="speaker-x", uid="u1"),),
+            excluded_links=excluding(EXCLUDED),
+            ignore_exclude_label=False,
             clock=asyncio.get_running_loop().time,
         )
         async with background(loop.run()):

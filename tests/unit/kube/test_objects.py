@@ -179,6 +179,23 @@ def test_a_change_that_the_plan_does_not_read_is_no_news() -> None:
     assert world.take_changed().everything
 
 
+def test_changed_nodes_and_speakers_are_named_and_a_new_list_of_them_is_everything() -> None:
+    maps = Maps()
+    world = World(maps)
+    world.take_changed()
+    world.changed(Source.NODES, {"node1"})
+    world.changed(Source.SPEAKERS, {"node2"})
+    changed = world.take_changed()
+    assert (changed.nodes, changed.services, changed.everything) == (
+        {"node1", "node2"},
+        set(),
+        False,
+    )
+    assert world.take_changed().nodes == set()
+    world.changed(Source.NODES, None)
+    assert world.take_changed().everything
+
+
 def test_own_kinds_stay_in_our_group_whatever_the_setting() -> None:
     table = groups("metallb.io")
     assert isinstance(table, Groups)

@@ -146,6 +146,35 @@ def test_a_request_that_cannot_be_read_is_a_problem_of_its_service(
     }
 
 
+RUBBISH = [
+    ("loadBalancerIPs", "192.0.2.1;192.0.2.2", "such as 192.0.2.10"),
+    ("loadBalancerIPs", "192.0.2.0/24", "such as 192.0.2.10"),
+    ("loadBalancerIPs", "192.0.2.1-192.0.2.9", "such as 192.0.2.10"),
+    ("loadBalancerIPs", '["192.0.2.1"]', "such as 192.0.2.10"),
+    ("loadBalancerIPs", "192.0.2.01", "such as 192.0.2.10"),
+    ("loadBalancerIPs", "fe80::1%eth0", "such as 192.0.2.10"),
+    ("loadBalancerIPs", "١٩٢.0.2.1", "such as 192.0.2.10"),
+    ("loadBalancerIPs", "192.0.2.1\0", "such as 192.0.2.10"),
+    ("loadBalancerIPs", "9" * 250_000, "such as 192.0.2.10"),
+    ("loadBalancerIPs", "," * 250_000, "ask for one"),
+    ("loadBalancerIPs", "192.0.2.1,192.0.2.1", "ask for one"),
+    ("address-pool", "p" * 250_000, "name a pool"),
+    ("address-pool", "\u202e" * 254, "name a pool"),
+]
+
+
+@pytest.mark.parametrize("prefix", ["lbctl.io", "metallb.io", "metallb.universe.tf"])
+@pytest.mark.parametrize(("name", "text", "cure"), RUBBISH, ids=lambda part: str(part)[:30])
+def test_rubbish_in_an_annotation_is_one_short_problem_with_the_key_and_a_cure(
+    prefix: str, name: str, text: str, cure: str
+) -> None:
+    problem = read({f"{prefix}/{name}": text}).request.problem
+    assert problem is not None
+    assert problem.path == f"metadata.annotations[{prefix}/{name}]"
+    assert cure in problem.message
+    assert len(problem.message) < 600
+
+
 def test_host_names_and_proxies_in_the_status_are_noticed() -> None:
     ingress = [{"hostname": "lb.example"}, {"ip": "192.0.2.1", "ipMode": "Proxy"}, {"ip": "x"}]
     service = read(status={"loadBalancer": {"ingress": ingress}})

@@ -22,7 +22,7 @@ from lbctl.plan.announced import (
 )
 from lbctl.plan.announcement import judge_addresses, plan_announcements
 from lbctl.plan.eligibility import EXCLUDE_LABEL, believed
-from lbctl.plan.reach import renewed, survey
+from lbctl.plan.reach import moved, renewed, survey
 from tests.support.builders import (
     NAMESPACE,
     addresses,
@@ -248,7 +248,7 @@ OTHER = {
     [*((one, True) for one in SAME.values()), *((one, False) for one in OTHER.values())],
     ids=[*SAME, *OTHER],
 )
-def test_a_survey_is_renewed_as_long_as_no_verdict_differs(changes, same):
+def test_a_renewed_survey_has_moved_where_a_verdict_differs(changes, same):
     advertisements = [make_advertisement(preferred_nodes=[(5, {"rack": "1"})])]
     others = {
         "nodes": [make_node(name) for name in NAMES[1:]],
@@ -260,10 +260,11 @@ def test_a_survey_is_renewed_as_long_as_no_verdict_differs(changes, same):
         advertisements=advertisements,
         **{kind: [*others[kind], *first[kind]] for kind in ("nodes", "speakers")},
     )
-    found = renewed(surveyed(before), after, {NodeName("node-a")})
-    assert (found is not None) is same
-    if found is not None:
-        assert (found.nodes, found.speakers) == (survey(after).nodes, survey(after).speakers)
+    former = surveyed(before)
+    found = renewed(former, after, {NodeName("node-a")})
+    assert found is not None
+    assert found == surveyed(after)
+    assert (not moved(former, found)) is same
 
 
 def test_a_survey_ends_when_no_node_is_ready_any_more_and_when_one_is_again():

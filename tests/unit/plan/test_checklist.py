@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from lbctl.model.learned import Unknown
 from lbctl.model.names import NodeName
+from lbctl.model.pods import Backing, ContainerPort, Pod, Proxy
+from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.allocation import EMPTY, plan
 from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import plan_announcements
-from lbctl.plan.checklist import Answer, Checklist, checklist, cure_of
+from lbctl.plan.checklist import Checklist, checklist
+from lbctl.plan.checklist_steps import Answer
 from lbctl.plan.explain import explain_service
 from tests.support.builders import (
     NAMESPACE,
@@ -43,7 +47,17 @@ def world(**changes) -> Snapshot:
     return make_snapshot(**(objects | changes))
 
 
-def walk(snapshot: Snapshot, sent: tuple[Sent, ...] = ()) -> Checklist:
+def make_pod(name="shop-1", *ports, **fields):
+    declared = tuple(ContainerPort(name=n, number=p, protocol="TCP") for n, p in ports)
+    values = {"phase": "Running", "addressed": True, "ports": declared or (HTTP,)}
+    return Pod(name=name, **(values | fields))
+
+
+HTTP = ContainerPort(name="http", number=80, protocol="TCP")
+PODS = (make_pod(),)
+
+
+def walk(snapshot: Snapshot, sent: tuple[Sent, ...] = (), pods=PODS, proxy=Proxy.HEALTHY):
     service = snapshot.services[SHOP]
     announcement = plan_announcements(None, snapshot, EVERYTHING, load_balancer_class=None)
     outcome = plan(EMPTY, snapshot, EVERYTHING, load_balancer_class=None).outcomes[SHOP]
@@ -52,7 +66,9 @@ def walk(snapshot: Snapshot, sent: tuple[Sent, ...] = ()) -> Checklist:
         explain_service(service, outcome, announcement, sent),
         announcement,
         snapshot.slices.get(SHOP, {}),
+        Backing(pods=pods, proxies={NodeName("node1"): proxy}),
         lbctl_namespace=NAMESPACE,
+        api_group="lbctl.io",
     )
 
 
@@ -130,7 +146,32 @@ FIRST_FAILURES = {
         "eligible nodes",
         "InterfaceDown",
     ),
-    "a selector that matches nothing": ({"slices": []}, "selector", "app=shop matches no Pod"),
+    "a selector that matches nothing": (
+        {"slices": [], "pods": ()},
+        "selector",
+        "app=shop matches no Pod",
+    ),
+    "Pods that have no address": (
+        {"slices": [], "pods": (make_pod(phase="Pending", addressed=False),)},
+        "endpoints ready",
+        "NoEndpoints: 1 Pod without an address: shop-1 (Pending)",
+    ),
+    "Pods that no slice lists yet": (
+        {"slices": []},
+        "endpoints ready",
+        "NoEndpoints: 1 Pod, and no EndpointSlice",
+    ),
+    "a targetPort that no container declares": (
+        {"services": shop(ports=["80=web"])},
+        "target ports",
+        "port 80: targetPort web is the name of no TCP port of 1 Pod, which have http",
+    ),
+    "a kube-proxy that does not answer where others do": (
+        {"proxy": Proxy.MISSING},
+        "kube-proxy",
+        "node1: nobody answers for its health",
+    ),
+    "a kube-proxy with old rules": ({"proxy": Proxy.UNHEALTHY}, "kube-proxy", "node1: it says"),
     "no selector and no endpoints": (
         {"slices": [], "services": shop(selector={})},
         "selector",
@@ -154,11 +195,14 @@ FIRST_FAILURES = {
 
 @pytest.mark.parametrize(("changes", "step", "words"), FIRST_FAILURES.values(), ids=FIRST_FAILURES)
 def test_the_first_step_that_fails_is_the_cause(changes, step, words):
-    first = walk(world(**changes)).fails_first
+    asked = {name: changes[name] for name in ("pods", "proxy") if name in changes}
+    objects = {name: value for name, value in changes.items() if name not in asked}
+    first = walk(world(**objects), SENT, **asked).fails_first
     assert first is not None
     assert first.name == step
     assert first.detail.startswith(words)
-    assert first.confirm.startswith(("kubectl ", "lbctl "))
+    assert first.confirm.startswith(("kubectl ", "lbctl get "))
+    assert first.cure
 
 
 def test_a_step_without_a_subject_is_not_reached_instead_of_guessed():
@@ -191,7 +235,7 @@ def test_an_announcement_that_nobody_reports_fails_and_one_by_another_node_is_no
     assert silent is not None
     assert silent.name == "announced"
     assert silent.detail.startswith("NotReported: 192.0.2.10: node ")
-    assert "logs of the speaker pod" in cure_of(silent)
+    assert "logs of the speaker pod" in silent.cure
     said = {
         step.answer
         for sent in SENT
@@ -210,7 +254,37 @@ def test_the_policy_says_whether_the_source_address_is_kept(policy, word):
 def test_a_failure_with_a_reason_brings_the_cure_of_that_reason():
     first = walk(world(advertisements=[])).fails_first
     assert first is not None
-    assert "L2Advertisement" in cure_of(first)
-    none = walk(world(slices=[])).fails_first
-    assert none is not None
-    assert cure_of(none) == ""
+    assert first.cure == EXPLANATIONS[Reason.NO_ADVERTISEMENT].cure
+
+
+def target_step(pods, target):
+    found = walk(world(services=shop(ports=[f"80={target}"])), pods=pods)
+    return next(step for step in found.steps if step.name == "target ports")
+
+
+def test_a_number_need_not_be_declared_and_a_name_must_be():
+    for target in ("", "80", "http"):
+        assert target_step(PODS, target).answer is Answer.OK
+    undeclared = target_step(PODS, "8080")
+    assert undeclared.answer is Answer.NOTE
+    assert "need not declare it" in undeclared.detail
+    assert target_step(PODS, "https").answer is Answer.FAILED
+    other = ContainerPort(name="http", number=80, protocol="UDP")
+    assert target_step((make_pod(ports=(other,)),), "http").answer is Answer.FAILED
+
+
+def test_a_name_that_some_pods_lack_is_noted():
+    pods = (*PODS, make_pod("shop-2", ("web", 80)))
+    found = target_step(pods, "http")
+    assert found.answer is Answer.NOTE
+    assert "declared by 1 of 2 Pods only" in found.detail
+
+
+def test_what_may_not_be_looked_at_is_noted_and_fails_nothing():
+    found = walk(world(), SENT, pods=Unknown(why="RBAC refuses"), proxy=Unknown(why="not served"))
+    assert found.fails_first is None
+    noted = {step.name: step.detail for step in found.steps if step.answer is Answer.NOTE}
+    assert noted["target ports"] == "not looked at: RBAC refuses"
+    assert noted["kube-proxy"] == "node1: not served"
+    blind = walk(world(slices=[]), pods=Unknown(why="RBAC refuses"))
+    assert blind.fails_first is None or blind.fails_first.name == "eligible nodes"

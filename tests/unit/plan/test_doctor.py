@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from lbctl.model.learned import Unknown
 from lbctl.model.names import NodeName, ObjectKey
 from lbctl.plan.doctor import (
     Check,
@@ -15,7 +16,6 @@ from lbctl.plan.doctor import (
     LeaseFacts,
     Level,
     NodeNetwork,
-    Unknown,
     Workload,
     diagnose,
     unreachable,

@@ -59,3 +59,14 @@ def test_a_newcomer_joins_only_by_every_rule(newcomer, holder, reason) -> None:
     assert (refused.reason if refused else None) == reason
     assert refused is None or "blue/old" in refused.detail
     assert (sharing_refusal(other, [one]) is None) == (reason is None)
+
+
+def test_a_huge_sharing_key_does_not_fill_the_message() -> None:
+    newcomer, holder = (
+        make_service(name, sharing_key=letter * 250_000, ports=("tcp/80",))
+        for name, letter in (("newcomer", "n"), ("holder", "h"))
+    )
+    refused = sharing_refusal(newcomer, (holder,))
+    assert refused is not None
+    assert "hhh..." in refused.detail
+    assert len(refused.detail) < 300

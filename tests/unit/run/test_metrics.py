@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lbctl.run.metrics import METRICS, METRICS_OF, Exposition, Kind, Sample
+from lbctl.run.process_samples import process_samples
 from tests.support.scraping import exposed
 
 
@@ -68,4 +72,16 @@ def test_the_table_has_unique_names_with_help_and_ours_the_suffix_of_their_kind(
         if metric.name.startswith("lbctl_"):
             assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
         else:
-            assert metric.name.startswith("metallb_")
+            assert metric.name.startswith(("metallb_", "process_"))
+
+
+def test_a_process_tells_what_it_costs():
+    found = {one.name: one.value for one in process_samples()}
+    with Path("/proc/self/status").open() as status:
+        [rss] = [int(line.split()[1]) for line in status if line.startswith("VmRSS:")]
+    assert found["process_resident_memory_bytes"] / 1024 == pytest.approx(rss, rel=0.2)
+    assert 0 < found["process_cpu_seconds_total"] <= time.process_time() + 1
+    assert time.time() - found["process_start_time_seconds"] < 7 * 86400
+    before = found["process_open_fds"]
+    with Path("/proc/self/status").open():
+        assert {one.name: one.value for one in process_samples()}["process_open_fds"] == before + 1
