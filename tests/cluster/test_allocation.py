@@ -50,11 +50,21 @@ def test_a_full_pool_refuses_with_reason_and_event_and_serves_when_one_is_freed(
 
 
 def test_an_invalid_pool_is_reported_on_itself_and_the_others_go_on(pools: Cluster) -> None:
-    pools.apply(pool("good", "192.0.2.140/32"), pool("bad", "192.0.2.9-192.0.2.1"))
-    verdict = eventually(
-        "the bad pool is reported",
-        lambda: pools.condition("ipaddresspool", "bad", "Accepted", PRODUCT),
+    pools.apply(pool("good", "192.0.2.140/32"))
+    eventually(
+        "the good pool is accepted",
+        lambda: (
+            pools.condition("ipaddresspool", "good", "Accepted", PRODUCT).get("status") == "True"
+        ),
     )
+    # The schema knows no IPv6 numbers: with a dead webhook such a range gets in.
+    bad = pool("bad", "2001:db8:0:1:ffff::9-2001:db8:0:1:ffff::1")
+    with _without_webhook(pools):
+        eventually("it gets in", lambda: not _refusal(pools, bad))
+        verdict = eventually(
+            "the bad pool is reported",
+            lambda: pools.condition("ipaddresspool", "bad", "Accepted", PRODUCT),
+        )
     assert verdict["status"] == "False"
     assert "spec.addresses[0]" in verdict["message"]
     pools.apply(service("served"))
