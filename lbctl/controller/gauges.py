@@ -35,6 +35,8 @@ def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sam
         return
     for reason, count in sorted(reconciler.reasons().items()):
         yield Sample(name="lbctl_services", value=count, labels=(reason,))
+    for reason, count in sorted(reconciler.announced().items()):
+        yield Sample(name="lbctl_services_announced", value=count, labels=(reason,))
     for key, verdict in reconciler.verdicts.items():
         yield Sample(
             name="lbctl_config_accepted",

@@ -32,6 +32,7 @@ from lbctl.controller.configuration import ConfigurationDesk, SummaryKeeper, fin
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.services import BUSY, ServiceDesk
 from lbctl.controller.tempo import Tempo
+from lbctl.kube.patches import ANNOUNCED
 from lbctl.model.address import Address
 from lbctl.model.allocation import Outcome
 from lbctl.model.configuration import Verdict
@@ -124,6 +125,17 @@ class Reconciler:
             decision.reason.value
             for decision in self._plan.outcomes.values()
             if isinstance(decision, Outcome)
+        )
+
+    def announced(self) -> Counter[str]:
+        """Return how many Services of ours show which reason of Announced."""
+        services = self._inputs.snapshot().services
+        return Counter(
+            condition.reason
+            for key, decision in self._plan.outcomes.items()
+            if isinstance(decision, Outcome) and key in services
+            for condition in services[key].conditions
+            if condition.type == ANNOUNCED
         )
 
     def decides(self, key: ServiceKey) -> bool:

@@ -130,6 +130,11 @@ _OF_THE_CONTROLLER: Final = (
     ),
     _gauge("lbctl_controller_leading", "1 while this process holds the Lease."),
     _gauge("lbctl_services", "Services that are ours by the reason of Allocated.", "reason"),
+    _gauge(
+        "lbctl_services_announced",
+        "Services that are ours by the reason of Announced that they show.",
+        "reason",
+    ),
     _gauge("lbctl_config_accepted", "1 if a configuration object is in effect.", "kind", "name"),
     _gauge(
         "lbctl_controller_problems",

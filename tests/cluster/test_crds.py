@@ -76,6 +76,9 @@ GOOD_RANGES = [
     "192.0.2.7/24",
     "192.0.2.1/32",
     "192.0.2.1-192.0.2.9",
+    "192.0.2.9-192.0.2.9",
+    "198.51.99.255-198.51.100.0",
+    "192.0.2.255-198.51.100.0",
     " 192.0.2.1 - 192.0.2.9 ",
     "2001:db8::/64",
     "2001:DB8::1-2001:db8::ffff",
@@ -92,6 +95,9 @@ BAD_RANGES = [
     "192.0.2.1-192.0.2.4-192.0.2.9",
     "192.0.2.1-",
     "-192.0.2.1",
+    "192.0.2.9-192.0.2.1",
+    " 198.51.100.0 - 192.0.2.255 ",
+    "198.51.100.10-198.51.100.9",
     "::ffff:192.0.2.0/120",
     "::ffff:192.0.2.1-::ffff:192.0.2.9",
     "fe80::1%eth0/64",
@@ -299,7 +305,7 @@ def test_an_unknown_field_is_refused_where_one_asks_for_it_and_pruned_where_not(
 def create_stray(api: RawApi, namespace: str) -> tuple[int, str]:
     """Return what the API server says to a pool in a namespace that lbctl does not read."""
     body = body_of(IP_ADDRESS_POOL, spec={"addresses": ["192.0.2.0/24"]})
-    body["metadata"]["namespace"] = namespace
+    body["metadata"] = {"name": "stray", "namespace": namespace}
     path = own_groups()[IP_ADDRESS_POOL.kind].collection(namespace)
     status, answer, _ = api.send("POST", f"{path}?dryRun=All", body)
     return status, answer.get("message", "")
@@ -314,7 +320,7 @@ def door(api: RawApi) -> RawApi:
 
 def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi) -> None:
     _, message = create_stray(door, "kube-public")
-    assert "IPAddressPool kube-public/bounds: metadata.namespace: " in message
+    assert "IPAddressPool kube-public/stray: metadata.namespace: " in message
     assert f"in namespace {PRODUCT} only; create the object there" in message
     assert create_stray(door, TRIED)[0] == 201
 
@@ -322,7 +328,6 @@ def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (pool("tried", "192.0.2.9-192.0.2.1"), "swap the two addresses"),
         (pool("tried", "2001:db8::9-2001:db8::1"), "swap the two addresses"),
         (pool("tried", "192.0.2.0/24", "192.0.2.7/32"), "write every address once"),
         (
@@ -334,7 +339,7 @@ def test_an_object_in_another_namespace_is_refused_unless_its_named(door: RawApi
             "'a b' is not a label key",
         ),
     ],
-    ids=["backwards", "backwards in IPv6", "an address twice", "a label key"],
+    ids=["backwards in IPv6", "an address twice", "a label key"],
 )
 def test_what_cel_cannot_say_the_webhook_says(
     door: RawApi, body: dict[str, Any], said: str

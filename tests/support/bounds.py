@@ -72,6 +72,7 @@ class Bound:
 
 RULES: Mapping[str, RuleCase] = {
     RANGE.rules[0].cel: RuleCase(good="192.0.2.0/24", bad="192.0.2.1"),
+    RANGE.rules[1].cel: RuleCase(good="192.0.2.0/24", bad="192.0.2.9-192.0.2.1"),
     EXPRESSION.rules[0].cel: RuleCase(
         good={"key": "app", "operator": "Exists"}, bad={"key": "app", "operator": "In"}
     ),

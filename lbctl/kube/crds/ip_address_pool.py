@@ -164,7 +164,7 @@ KIND = Kind(
         ),
     ),
     beyond_schema=(
-        "a range must not end before it begins",
+        "an IPv6 range must not end before it begins",
         "no two entries of one pool may hold the same address",
         "a key of matchLabels must be a label key",
         "no two pools may hold the same address: the older one works, the younger is reported",

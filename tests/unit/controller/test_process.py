@@ -136,7 +136,7 @@ def test_it_serves_gives_the_lease_up_on_sigterm_and_imports_no_kubernetes(tmp_p
                 put_service(api, "shop")
                 await all_served(api, ["shop"])
                 assert await page(port, "readyz", 200) == "ok\n"
-                text = await page(port, "metrics", 200)
+                text = await page(port, "metrics", 200, "lbctl_services_announced{")
                 assert 'lbctl_services{reason="Allocated"} 1.0' in text
                 without_webhook = {"lbctl_webhook_serving", "lbctl_webhook_restarts_total"}
                 check_page("lb-controller", text, silent=frozenset(without_webhook))
@@ -180,14 +180,14 @@ def served(api: FakeApi, name: str) -> bool:
     return bool(body.get("status", {}).get("loadBalancer", {}).get("ingress"))
 
 
-async def page(port: int, name: str, status: int) -> str:
-    """Return a page as soon as it answers with `status`."""
+async def page(port: int, name: str, status: int, holds: str = "") -> str:
+    """Return a page as soon as it answers with `status` and holds the words."""
     async with aiohttp.ClientSession() as client, asyncio.timeout(20):
         while True:
             try:
                 async with client.get(f"http://127.0.0.1:{port}/{name}") as answer:
                     text = await answer.text()
-                    if answer.status == status and "not been read" not in text:
+                    if answer.status == status and "not been read" not in text and holds in text:
                         return text
             except aiohttp.ClientError:
                 pass

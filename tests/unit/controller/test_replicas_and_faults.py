@@ -291,13 +291,13 @@ def test_metrics_show_pools_and_services():
             put_pool(api, "main", "192.0.2.0/30")
             put_pool(api, "bad", "nonsense")
             put_service(api, "shop")
-            async with controller(api) as parts:
+            async with controller(api, settle_s=0.05) as parts:
                 await all_served(api, ["shop"])
                 await eventually(lambda: counters(api, "main") == (1, 0, 3, 0), "counters")
-                page = Exposition([parts.samples])
-                loaded = b"metallb_k8s_client_config_loaded_bool 1.0"
-                await eventually(lambda: loaded in page.render(), "all kinds read")
-                text = page.render().decode()
+                pages = Exposition([parts.samples])
+                told = b'lbctl_services_announced{reason="NoAdvertisement"} 1.0'
+                await eventually(lambda: told in pages.render(), "the Service shows it")
+                text = pages.render().decode()
         for line in (
             'metallb_allocator_addresses_total{pool="main"} 4.0',
             'metallb_allocator_addresses_in_use_total{pool="main"} 1.0',
