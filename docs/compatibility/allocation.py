@@ -51,8 +51,11 @@ OWNERSHIP = Section(
         ),
         BEHAVIOUR.better(
             "two controllers",
-            "a Lease: one leads, a follower writes nothing",
+            "a Lease: one leads, a follower writes nothing, one that was frozen or cut off at most "
+            "the write that was on its way",
             "lease::test_of_two_only_one_leads_and_a_release_hands_over_at_once",
+            "leadership::test_no_address_is_kept_twice_whatever_happens_to_the_replicas",
+            "lab_availability::test_a_leader_frozen_beyond_its_lease_steps_down_when_it_wakes",
             "faults::test_followers_write_nothing",
         ),
         BEHAVIOUR.better(

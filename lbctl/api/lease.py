@@ -2,8 +2,9 @@
 
 client-go's rules (15 s duration, 10 s renew deadline, retry each 2 s): expiry is judged
 by when *we* saw the record change, so clocks of two hosts are never compared; the
-holder stops writing 5 s before a successor may start. Our own because the elector of the
-`kubernetes` package goes on leading when its socket fails (measured), and no other
+holder stops writing 5 s before a successor may start. A Lease that somebody deletes is
+for its holder to make anew, until it would have expired. Our own because the elector of
+the `kubernetes` package goes on leading when its socket fails (measured), and no other
 library has one. `may_write` must be asked right before each write is sent: between two
 writes a process can be paused for minutes.
 
@@ -154,6 +155,7 @@ class LeaseElector:
         self._wall = wall
         self._seen: tuple[object, ...] | None = None
         self._seen_at = 0.0
+        self._theirs_until = 0.0
         self._renewed_at = 0.0
 
     def may_write(self, now: float | None = None) -> bool:
@@ -236,7 +238,9 @@ class LeaseElector:
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            return await self._create()
+            # Deviation: client-go creates it at once. Somebody deleted it, and its holder goes
+            # on writing until it looks again.
+            return self._clock() >= self._theirs_until and await self._create()
         spec: dict[str, Any] = dict(current.get("spec") or {})
         now = self._clock()
         record = _record(spec)
@@ -245,7 +249,9 @@ class LeaseElector:
         holder = spec.get("holderIdentity") or None
         self.holder = holder
         duration = spec.get("leaseDurationSeconds") or self._times.duration_s
-        if holder not in {None, self.identity} and now < self._seen_at + float(duration):
+        theirs = holder not in {None, self.identity}
+        self._theirs_until = self._seen_at + float(duration) if theirs else 0.0
+        if now < self._theirs_until:
             return False
         stamp = _stamp(self._wall())
         if holder != self.identity:

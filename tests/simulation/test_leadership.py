@@ -54,6 +54,7 @@ class Run:
         self.replicas: list[SimReplica] = []
         self.doubles: list[Double] = []
         self.freezes = 0
+        self.most_leaders = 0
         self.over = False
         self._edited: dict[ServiceKey, float] = defaultdict(lambda: -EDIT_S)
         self._names = 0
@@ -129,7 +130,10 @@ class Run:
         one = rng.choice(leading or self.replicas)
         lasts = rng.choice((rng.uniform(0.1, 5), rng.uniform(10, 30)))
         what = rng.choice(
-            ("freeze", "freeze at a write", "freeze at a write", "suspend", "cut", "clock", "kill")
+            (
+                *("freeze", "freeze at a write", "freeze at a write", "suspend", "cut"),
+                *("clock", "kill", "delete the Lease"),
+            )
         )
         if what == "freeze at a write":
             one.session.before_sending = lambda: self.freeze(one, lasts)
@@ -140,6 +144,8 @@ class Run:
             self.sim.after(lasts, lambda: setattr(one.process, "cut", False))
         elif what == "clock":
             one.process.wall_ahead_s += rng.choice((-86400.0, -20.0, 20.0, 3600.0))
+        elif what == "delete the Lease":
+            self.server.lease = None
         elif one.process.running:
             one.process.kill()
             self.replicas.remove(one)
@@ -164,7 +170,9 @@ class Run:
         return [entry["ip"] for entry in ingress_of(self.world.services[key])]
 
     def look(self, *, written: bool) -> None:
-        """Note the doubles that came, and that went."""
+        """Note the doubles that came, and that went, and who thinks that he may write."""
+        leaders = [one for one in self.replicas if one.process.running and one.elector.may_write()]
+        self.most_leaders = max(self.most_leaders, len(leaders))
         present = set(self._present())
         for double in self.doubles:
             if double.until is None and (
@@ -204,6 +212,7 @@ def test_no_address_is_kept_twice_whatever_happens_to_the_replicas(seed: int) ->
     with lived(seed) as run:
         run.live()
         late = [write for write in run.server.landed if write.late]
+        assert run.most_leaders == 1
         assert len(late) <= run.freezes, "one write for each freeze at most"
         written = [double for double in run.doubles if double.written]
         assert len(written) <= sum(write.accepted for write in late)

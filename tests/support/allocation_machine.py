@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lbctl.model.address import Address, family_of
+from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import ServiceKey
 from lbctl.model.service import Service
@@ -24,9 +24,16 @@ from lbctl.model.snapshot import EVERYTHING, Changed
 from lbctl.plan.allocation import EMPTY, Plan, plan
 from lbctl.plan.sharing import sharing_refusal
 from tests.support import allocation_inputs as drawn
+from tests.support.allocation_laws import (
+    check_lawful,
+    check_losses,
+    differences,
+    foreign_conditions,
+    without_words,
+)
 from tests.support.allocation_oracle import Oracle, counters
 from tests.support.allocation_reading import read_pool
-from tests.support.allocation_world import AllocationWorld, Body, ingress_of, pool_key
+from tests.support.allocation_world import AllocationWorld, Body, ingress_of
 
 WHICH = st.integers(0, 9)
 """Chooses one of the Services, pools or ranges that exist."""
@@ -340,11 +347,12 @@ class Allocator(RuleBasedStateMachine):
             memory = plan(before.memory(), snapshot, EVERYTHING, load_balancer_class=self.own_class)
             assert memory.outcomes == present.outcomes
         if definite:
-            assert _without_words(present) == _without_words(whole)
+            assert without_words(present) == without_words(whole)
             assert present.counters == whole.counters
-        assert present.touched == _differences(before, present)
+        assert present.touched == differences(before, present)
         assert set(present.outcomes) == set(self.world.services)
-        self._check_lawful(present)
+        check_lawful(present, self.world)
+        check_losses(before, present, self.world)
         self.seen["plans"] += 1
         if definite or self.faithful:
             self._ask_the_oracle(present)
@@ -380,9 +388,9 @@ class Allocator(RuleBasedStateMachine):
             if isinstance(decision, NotOurs) and not decision.release:
                 assert patch is None
             if patch is not None:
-                foreign = _foreign_conditions(self.world.services[key])
+                foreign = foreign_conditions(self.world.services[key])
                 self.world.patch_service(key, patch)
-                assert _foreign_conditions(self.world.services[key]) == foreign
+                assert foreign_conditions(self.world.services[key]) == foreign
                 self.changed.add(key)
             assert self.world.patch_of(key, self.plan) is None
             if isinstance(decision, Outcome):
@@ -447,47 +455,8 @@ class Allocator(RuleBasedStateMachine):
             if self.world.service(key).addresses
         )
 
-    def _check_lawful(self, present: Plan) -> None:
-        for one, other in combinations(present.book.ranked, 2):
-            assert not any(a.overlaps(b) for a in one.ranges for b in other.ranges)
-        by_name = {pool.name: pool for pool in present.book.ranked}
-        for key, outcome in self._held(present):
-            families = [family_of(address) for address in outcome.addresses]
-            assert families == sorted(set(families))
-            assert set(families) <= set(self.world.service(key).families)
-            for address, name in zip(outcome.addresses, outcome.pools, strict=True):
-                assert name in present.book.limbo or address in by_name[name]
-        assert set(present.verdicts) == set(map(pool_key, self.world.pools))
-
 
 def _drop(annotations: Body, *names: str) -> None:
     for prefix in drawn.PREFIXES:
         for name in names:
             annotations.pop(prefix + name, None)
-
-
-def _foreign_conditions(body: Body) -> list[Body]:
-    conditions = body["status"].get("conditions") or []
-    return [item for item in conditions if not item["type"].startswith("lbctl.io/")]
-
-
-def _without_words(present: Plan) -> dict[ServiceKey, object]:
-    """Return the decisions without how they came about: "gave" becomes "keeps" in time."""
-    return {
-        key: decision
-        if isinstance(decision, NotOurs)
-        else (
-            decision.addresses,
-            decision.pools,
-            decision.refused,
-            tuple(words for words in decision.trace if words.reason is not None)
-            if not decision.addresses
-            else (),
-        )
-        for key, decision in present.outcomes.items()
-    }
-
-
-def _differences(before: Plan, present: Plan) -> set[ServiceKey]:
-    keys = set(before.outcomes) | set(present.outcomes)
-    return {key for key in keys if before.outcomes.get(key) != present.outcomes.get(key)}

@@ -141,6 +141,41 @@ def test_a_holder_that_renews_is_never_replaced() -> None:
     run(case())
 
 
+def test_a_lease_that_is_deleted_stays_its_holders_until_it_would_have_expired() -> None:
+    async def case() -> None:
+        async with FakeApi() as api, ApiSession(api.credentials()) as session:
+            held_by(api, "busy", seconds=15)
+            clock = ShiftedClock()
+            b = elector(session, "b", clock=clock)
+            async with background(b.run()):
+                await eventually(lambda: b.holder == "busy")
+                api.delete("leases", "lb-controller", "lbctl-system")
+                await eventually(partial(asked_beyond, api, len(api.asked) + 3))
+                assert not b.leading.is_set(), "its holder does not know yet"
+                assert api.get("leases", "lb-controller", "lbctl-system") is None
+                clock.ahead = 16.0
+                await asyncio.wait_for(b.leading.wait(), 10)
+
+    run(case())
+
+
+def test_a_leader_whose_lease_is_deleted_makes_it_anew_and_goes_on() -> None:
+    async def case() -> None:
+        async with FakeApi() as api, ApiSession(api.credentials()) as session:
+            a, b = elector(session, "a", times=PATIENT), elector(session, "b", times=PATIENT)
+            async with background(a.run()):
+                await asyncio.wait_for(a.leading.wait(), 10)
+                async with background(b.run()):
+                    await eventually(lambda: b.holder == "a")
+                    for _ in range(5):
+                        api.delete("leases", "lb-controller", "lbctl-system")
+                        await eventually(lambda: api.get("leases", "lb-controller", "lbctl-system"))
+                    assert spec(api)["holderIdentity"] == "a"
+                    assert (a.term, a.may_write(), b.term) == (1, True, 0)
+
+    run(case())
+
+
 def test_the_same_identity_takes_its_own_lease_back_at_once() -> None:
     async def case() -> None:
         async with FakeApi() as api, ApiSession(api.credentials()) as session:
