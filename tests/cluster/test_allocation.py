@@ -200,7 +200,7 @@ def test_a_controller_restart_with_500_services_changes_nothing_and_writes_nothi
                 for number in range(500)
             )
         )
-        before = eventually("all have addresses", lambda: _settled(pools, 500), within_s=120)
+        before = eventually("all is said", lambda: _settled(pools, 500), within_s=180)
         pools.kube("-n", PRODUCT, "delete", "pod", "-l", "app.kubernetes.io/component=controller")
         pools.kube(
             "-n", PRODUCT, "rollout", "status", "deployment/lbctl-controller", "--timeout=90s"
@@ -211,7 +211,7 @@ def test_a_controller_restart_with_500_services_changes_nothing_and_writes_nothi
 
 
 def _settled(cluster: Cluster, count: int) -> dict[str, tuple[str, str]]:
-    """Return address and resourceVersion by name, once `count` Services have an address."""
+    """Return address and resourceVersion by name, once `count` Services show all there is to say."""
     items = json.loads(cluster.kube("-n", "many", "get", "services", "-o", "json"))["items"]
     found = {
         item["metadata"]["name"]: (
@@ -220,6 +220,7 @@ def _settled(cluster: Cluster, count: int) -> dict[str, tuple[str, str]]:
         )
         for item in items
         if item["status"]["loadBalancer"].get("ingress")
+        and any(one["type"] == "lbctl.io/Announced" for one in item["status"]["conditions"])
     }
     assert len({address for address, _ in found.values()}) == len(found)
     return found if len(found) == count else {}
