@@ -17,7 +17,7 @@ from typing import Any
 
 from lbctl.kube.annotations import METALLB_MARK, OWN_MARK, OWN_PREFIX
 from lbctl.kube.configured import ACCEPTED, Written
-from lbctl.kube.crds.conditions import Condition, rewrite
+from lbctl.kube.crds.conditions import Condition, rewrite, shortened
 from lbctl.kube.crds.ip_address_pool import COUNTERS
 from lbctl.kube.service import VIP, WrittenService
 from lbctl.model.allocation import NotOurs, Outcome
@@ -89,15 +89,30 @@ def _outcome_patch(
             )
         )
     unknown = announced is None and shown.addresses != outcome.addresses
-    conditions = rewrite(
-        shown.written_conditions,
-        wanted=wanted,
-        dropped=(ANNOUNCED,) if unknown else (),
-        now_rfc3339=now_rfc3339,
-    )
-    if conditions is not None:
-        status["conditions"] = conditions
+    # The plain case first: a new leader compares every Service, and almost all say it already.
+    if unknown or not all(_says(shown, condition) for condition in wanted):
+        conditions = rewrite(
+            shown.written_conditions,
+            wanted=wanted,
+            dropped=(ANNOUNCED,) if unknown else (),
+            now_rfc3339=now_rfc3339,
+        )
+        if conditions is not None:
+            status["conditions"] = conditions
     return _service_patch(shown, _marks(shown, ",".join(dict.fromkeys(outcome.pools))), status)
+
+
+def _says(shown: Service, wanted: Condition) -> bool:
+    """Return whether the Service has the very condition."""
+    status = "True" if wanted.status else "False"
+    return any(
+        found.type == wanted.type
+        and found.status == status
+        and found.reason == wanted.reason
+        and found.observed_generation == wanted.observed_generation
+        and found.message == shortened(wanted.message)
+        for found in shown.conditions
+    )
 
 
 def _release_patch(shown: WrittenService, now_rfc3339: str) -> Patch | None:
