@@ -13,11 +13,12 @@ from lbctl.api.backoff import Backoff
 class Pace:
     """Sizes and times of a reflector, in objects and seconds; tests make them small.
 
+    `page` bounds what one answer takes while it is parsed: 250 Nodes with their images are 15 MiB.
     `inactivity_s` is longer than the minute between the API server's bookmarks.
     `unknown_s` caps the wait while the CRD is missing: somebody is installing it.
     """
 
-    page: int = 500
+    page: int = 250
     list_timeout_s: float = 60.0
     watch_s: float = 290.0
     inactivity_s: float = 75.0

@@ -16,6 +16,11 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def word(value: Any) -> str:
+    """Return a text of which there are few: ten thousand objects share one copy."""
+    return sys.intern(value) if isinstance(value, str) else ""
+
+
 def number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 

@@ -9,6 +9,7 @@ The code reads ten thousand Services at a start, so the plain case goes first ev
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +18,17 @@ from lbctl.kube import annotations as spelling
 from lbctl.kube.crds.addresses import strict_address
 from lbctl.kube.crds.conditions import NO_CONDITIONS, keep
 from lbctl.kube.crds.reading import shown
-from lbctl.kube.loose import Metadata, labels, mapping, metadata_of, number, objects, text, texts
+from lbctl.kube.loose import (
+    Metadata,
+    labels,
+    mapping,
+    metadata_of,
+    number,
+    objects,
+    text,
+    texts,
+    word,
+)
 from lbctl.model.address import Address, Family, family_of, parse_address
 from lbctl.model.names import PoolName, ServiceKey
 from lbctl.model.outcome import Problem
@@ -83,7 +94,7 @@ def _fields(
         "generation": metadata.generation,
         "resource_version": metadata.resource_version,
         "labels": metadata.labels,
-        "type": text(spec.get("type")) or "ClusterIP",
+        "type": word(spec.get("type")) or "ClusterIP",
         "load_balancer_class": text(spec.get("loadBalancerClass")) or None,
         "cluster_ips": cluster_ips,
         "families": _families(spec, cluster_ips),
@@ -99,7 +110,7 @@ def _fields(
         "request": _request(annotations, spec),
         "sharing_key": sharing[1] if sharing else "",
         "uses_deprecated_annotations": _deprecated(annotations),
-        "mark": spelling.mark_of(annotations),
+        "mark": sys.intern(spelling.mark_of(annotations)),
         "addresses": addresses,
         "hostnames": hostnames,
         "vip_mode": vip_mode,
@@ -131,10 +142,10 @@ def _families(spec: Mapping[str, Any], cluster_ips: tuple[Address, ...]) -> tupl
 def _port(item: Mapping[str, Any]) -> ServicePort:
     target = item.get("targetPort")
     return ServicePort(
-        protocol=text(item.get("protocol")) or "TCP",
+        protocol=word(item.get("protocol")) or "TCP",
         port=number(item.get("port")),
-        name=text(item.get("name")),
-        target_port=target if isinstance(target, str) else str(number(target) or ""),
+        name=word(item.get("name")),
+        target_port=word(target) if isinstance(target, str) else str(number(target) or ""),
     )
 
 
@@ -162,9 +173,9 @@ def _own_conditions(status: Mapping[str, Any]) -> tuple[ObservedCondition, ...]:
     return tuple(
         [
             ObservedCondition(
-                type=text(item.get("type")),
-                status=text(item.get("status")),
-                reason=text(item.get("reason")),
+                type=word(item.get("type")),
+                status=word(item.get("status")),
+                reason=word(item.get("reason")),
                 message=text(item.get("message")),
                 observed_generation=number(item.get("observedGeneration")),
             )
