@@ -72,6 +72,8 @@ class Leadership(Protocol):
 
     leading: asyncio.Event
     lost: asyncio.Event
+    contended: asyncio.Event
+    """Set when the first attempt to get the Lease is over, whatever came of it."""
 
     @property
     def identity(self) -> str:
@@ -106,7 +108,9 @@ class AlwaysLeader:
         self.problem: str | None = None
         self.leading = asyncio.Event()
         self.lost = asyncio.Event()
+        self.contended = asyncio.Event()
         self.leading.set()
+        self.contended.set()
 
     def may_write(self, now: float | None = None) -> bool:  # noqa: ARG002 - the seam's signature
         """Return True."""
@@ -143,6 +147,7 @@ class LeaseElector:
         self.leading = asyncio.Event()
         self.lost = asyncio.Event()
         self.lost.set()
+        self.contended = asyncio.Event()
         self._session = session
         self._name = name
         self._collection = collection_path(
@@ -175,6 +180,7 @@ class LeaseElector:
         try:
             while True:
                 await self._round()
+                self.contended.set()
                 await asyncio.sleep(self._pause_s())
         finally:
             if self.leading.is_set():

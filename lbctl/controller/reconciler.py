@@ -159,10 +159,10 @@ class Reconciler:
             group.create_task(self._summary.run(), name="configuration-state")
             group.create_task(self._announcing.run(), name="announcing")
             group.create_task(self._terms(), name="terms")
+            await self._inputs.until_synced()
+            settle()
 
     async def _terms(self) -> None:
-        await self._inputs.until_synced()
-        settle()
         while True:
             await self._leadership.leading.wait()
             term = self._leadership.term

@@ -77,6 +77,25 @@ def writes(api: FakeApi) -> int:
     return sum(asked.ask is Ask.WRITE and asked.resource != "leases" for asked in api.asked)
 
 
+def test_a_controller_that_starts_alone_reads_everything_once():
+    """The list that begins after the Lease was gained is the one that its first plan needs."""
+
+    async def case() -> None:
+        async with FakeApi() as api:
+            put_pool(api, "main", "192.0.2.0/24")
+            put_service(api, "shop")
+            async with controller(api):
+                await all_served(api, ["shop"])
+            lists = [
+                asked
+                for asked in api.asked
+                if asked.ask is Ask.LIST and asked.path == "/api/v1/services"
+            ]
+            assert len(lists) == 1
+
+    run(case())
+
+
 def test_a_status_that_somebody_emptied_gets_the_same_address_back():
     async def case() -> None:
         async with FakeApi() as api:
