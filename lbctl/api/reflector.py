@@ -149,18 +149,18 @@ class Reflector(Generic[K, V]):
                 waiting.cancel()
             self._waiting.clear()
 
-    async def relist(self) -> None:
-        """Return when a list that began after this call is in `items`.
+    def relist(self) -> asyncio.Future[None]:
+        """Return what is done when a list that began after this call is in `items`.
 
-        For the moment after the Lease was gained: the watch may lag behind what the
+        The call itself asks, awaited or not. For the moment after the Lease was gained: the watch may lag behind what the
         previous leader wrote. The wait lasts as long as the server is away; put a
         timeout around it where that matters.
         """
         self._asked += 1
-        waiting = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((self._asked, waiting))
         self._interrupt.set()
-        await waiting
+        return waiting
 
     def observe(self, body: dict[str, Any]) -> None:
         """Take in an object that one of our own writes returned, ahead of the watch.

@@ -13,7 +13,7 @@ them. The callers are `lbctl.controller.main`, the reconciler and `lbctl.control
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from lbctl.api.pace import Pace
@@ -151,11 +151,9 @@ class Inputs:
         for reflector in self.reflectors.values():
             await reflector.synced.wait()
 
-    async def relist(self) -> None:
-        """Return when every kind was listed after this call."""
-        async with asyncio.TaskGroup() as group:
-            for reflector in self.reflectors.values():
-                group.create_task(reflector.relist())
+    def relist(self) -> Awaitable[object]:
+        """Return what is done when every kind was listed after this call."""
+        return asyncio.gather(*(reflector.relist() for reflector in self.reflectors.values()))
 
     def _items(self, source: Source) -> Mapping[Any, Any]:
         return self._by_source[source].items

@@ -19,9 +19,8 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from lbctl.api.events import EventRecorder
 from lbctl.api.lease import Leadership
@@ -172,7 +171,7 @@ class Reconciler:
             self._begin_term()
             await self._while_leading(self._lead())
 
-    async def _while_leading(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def _while_leading(self, work: Awaitable[object]) -> bool:
         """Return whether `work` ended before the Lease was lost; else it is cancelled."""
         task = asyncio.ensure_future(work)
         lost = asyncio.ensure_future(self._leadership.lost.wait())
