@@ -76,6 +76,10 @@ class Condition:
     observed_generation: int
 
 
+_spell = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""One encoder for all: `json.dumps` makes a new one for each call that has settings."""
+
+
 def keep(conditions: Any) -> str:
     """Return the opaque text of a conditions list as found; entries of no use are left out."""
     if not isinstance(conditions, list):
@@ -83,7 +87,7 @@ def keep(conditions: Any) -> str:
     named = [
         item for item in conditions if isinstance(item, dict) and isinstance(item.get("type"), str)
     ]
-    return json.dumps(named, sort_keys=True, separators=(",", ":")) if named else NO_CONDITIONS
+    return _spell(named) if named else NO_CONDITIONS
 
 
 def rewrite(
