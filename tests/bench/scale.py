@@ -82,15 +82,22 @@ class Scale:
         await self.replicas.scale(2)
         await self.bench.seen.until(set(self.names), self.bench.seen.addressed, 900)
         self.remember("all addresses given")
-        say("waiting for the Events")
-        await self.bench.quiet(300)
+        await self.settled()
         after = await self.bench.patch_all(set(self.floor[half:]))
-        await self.bench.quiet()
         return {
             "product": self.bench.rate(set(self.names)),
             "floor_before": before,
             "floor_after": after,
         }
+
+    async def settled(self) -> None:
+        """Wait until nothing is written any more: Events and the conditions of less weight."""
+        say("waiting for Events and conditions")
+
+        async def written() -> tuple[int, int]:
+            return self.bench.changes, await self.bench.events()
+
+        await _steady(written, pause_s=5.0, timeout_s=900.0)
 
     async def freed(self) -> dict[str, list[float]]:
         """Return ms from the wish to delete the holder of an address to its next holder's status.
@@ -222,12 +229,12 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             latency = await bench.latency(LATENCY_RUNS)
             say(f"freed addresses, {FREED_RUNS} runs")
             freed = await scale.freed()
-            await bench.quiet()
+            await scale.settled()
             before = await scale.versions()
             say("ending and starting the controllers")
             taken_over = await scale.taken_over()
             started = await scale.started()
-            await bench.quiet()
+            await scale.settled()
             scale.remember("after restarts")
             say(f"{BEATS} Node events, {BEATS} EndpointSlice events")
             node_ms = await scale.events(scale.heartbeat)

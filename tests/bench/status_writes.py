@@ -77,6 +77,8 @@ class Bench:
     def __init__(self, session: ApiSession) -> None:
         self.session = session
         self.seen = Seen()
+        self.changes = 0
+        """Events of the watch so far."""
         self.path = f"/api/v1/namespaces/{NAMESPACE}/services"
         self.next_address = int(ip_address(FIRST_FLOOR_ADDRESS))
 
@@ -101,6 +103,7 @@ class Bench:
             while piece := await stream.read():
                 now = time.perf_counter()
                 *lines, rest = (rest + piece).split(b"\n")
+                self.changes += len(lines)
                 for line in lines:
                     event = json.loads(line)
                     if event["type"] in ("ADDED", "MODIFIED"):
@@ -218,12 +221,13 @@ class Bench:
         written when it has lasted; both would be measured with the other side.
         """
         before = (-1, -1)
-        async with asyncio.timeout(timeout_s):
-            while (now := (await self._events(), self.seen.changes)) != before:
+        async with asyncio.timeout(120):
+            while (now := (await self.events(), self.seen.changes)) != before:
                 before = now
                 await asyncio.sleep(QUIET_S)
 
-    async def _events(self) -> int:
+    async def events(self) -> int:
+        """Return how many Events there are."""
         path = f"/api/v1/namespaces/{NAMESPACE}/events"
         listed = await self.session.request("GET", path, params={"limit": "1"})
         more: int = listed.body["metadata"].get("remainingItemCount", 0)
