@@ -95,7 +95,7 @@ class Scale:
         say("waiting for Events and conditions")
 
         async def written() -> tuple[int, int]:
-            return self.bench.changes, await self.bench.events()
+            return self.bench.seen.changes, await self.bench.events()
 
         await _steady(written, pause_s=5.0, timeout_s=900.0)
 

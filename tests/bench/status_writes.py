@@ -77,8 +77,6 @@ class Bench:
     def __init__(self, session: ApiSession) -> None:
         self.session = session
         self.seen = Seen()
-        self.changes = 0
-        """Events of the watch so far."""
         self.path = f"/api/v1/namespaces/{NAMESPACE}/services"
         self.next_address = int(ip_address(FIRST_FLOOR_ADDRESS))
 
@@ -103,7 +101,6 @@ class Bench:
             while piece := await stream.read():
                 now = time.perf_counter()
                 *lines, rest = (rest + piece).split(b"\n")
-                self.changes += len(lines)
                 for line in lines:
                     event = json.loads(line)
                     if event["type"] in ("ADDED", "MODIFIED"):
@@ -221,7 +218,7 @@ class Bench:
         written when it has lasted; both would be measured with the other side.
         """
         before = (-1, -1)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(timeout_s):
             while (now := (await self.events(), self.seen.changes)) != before:
                 before = now
                 await asyncio.sleep(QUIET_S)
