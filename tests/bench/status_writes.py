@@ -33,6 +33,7 @@ POOL_ADDRESSES = "198.18.128.0/18"
 FIRST_FLOOR_ADDRESS = "198.18.192.0"
 IDLE_GAP_S = 0.05
 QUIET_S = 4.0
+QUIET_WITHIN_S = 120.0
 CONCURRENCY = 16
 
 
@@ -211,14 +212,14 @@ class Bench:
         await self.seen.until(names, self.seen.addressed, 120)
         return self.rate(names)
 
-    async def quiet(self, timeout_s: float = 120.0) -> None:
+    async def quiet(self) -> None:
         """Wait until the product has said all that follows from its decisions.
 
         Events come one at a time after the statuses, and that nobody announces an address is
         written when it has lasted; both would be measured with the other side.
         """
         before = (-1, -1)
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(QUIET_WITHIN_S):
             while (now := (await self.events(), self.seen.changes)) != before:
                 before = now
                 await asyncio.sleep(QUIET_S)
