@@ -205,12 +205,13 @@ class _Round:
 
     def _serve(self, pendings: list[Pending]) -> list[Pending]:
         """Give addresses to those who lack one; return the Services that still do."""
+        known = self._previous.outcomes
         waiting: list[tuple[Order, Pending]] = []
         named: list[Pending] = []
         others: list[Pending] = []
         for pending in pendings:
             service = pending.service
-            if self._waits(service):
+            if (service.conditions or service.key in known) and self._waits(service):
                 waiting.append((age(service), pending))
             elif service.request.addresses:
                 named.append(pending)

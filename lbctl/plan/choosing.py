@@ -55,6 +55,14 @@ class Chooser:
 
     def free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
         """Return any address of the family that the Service may have, those in `avoid` last."""
+        draft = self._draft
+        slate = self._slates.slate(service, family)
+        last = slate.giving
+        if last is not None and last.shelf is not None and not (avoid or service.sharing_key):
+            # The shelf that gave the last one has the next, and says the same: no search.
+            slot = draft.shelves[last.shelf].fresh(draft.holders)
+            if slot is not None:
+                return _new(Pick, (slot, last.pool, last.shelf, last.trace))
         pick = self._free(service, family, avoid)
         return self._free(service, family, ()) if pick is None and avoid else pick
 
@@ -109,7 +117,10 @@ class Chooser:
                     trace = slate.traces.get(id(words)) if index <= slate.begin else None
                     if trace is None:
                         trace = self._trace(slate, index, words)
-                    return _new(Pick, (slot, words.pool, step, trace))
+                    pick: Pick = _new(Pick, (slot, words.pool, step, trace))
+                    if words is draft.shelves[step].label.fresh and index == slate.begin:
+                        slate.giving = pick
+                    return pick
             if over and index == slate.begin:
                 slate.begin += 1
             index += 1

@@ -143,7 +143,7 @@ class Shelf:
 
         `held` answers whether a slot is in use. A full shelf is slow to say so: ask `full` first.
         """
-        slot = self._advance(held)
+        slot = self.fresh(held)
         if slot is not None and avoid and slot in avoid:
             slot = next((later for later in self._beyond(slot, held) if later not in avoid), None)
         if slot is not None:
@@ -158,8 +158,8 @@ class Shelf:
                 return index, slot
         return len(self.label.blocks), slot
 
-    def _advance(self, held: Container[int]) -> int | None:
-        """Move the cursor to the next slot that is not in use and never was; None without one."""
+    def fresh(self, held: Container[int]) -> int | None:
+        """Return the next slot that is not in use and never was, or None; the cursor moves there."""
         blocks, given_back = self.label.blocks, self.given_back
         avoid_buggy = self.label.avoid_buggy
         while self.block < len(blocks):

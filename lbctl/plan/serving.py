@@ -18,6 +18,7 @@ from lbctl.model.pool import Pool
 from lbctl.model.reason import Reason
 from lbctl.model.selector import any_matches
 from lbctl.model.service import Service
+from lbctl.plan.pending import Pick
 from lbctl.plan.pools import PoolBook
 from lbctl.plan.slots import FAMILIES
 
@@ -37,6 +38,8 @@ class Slate:
     traces: dict[int, tuple[Tried, ...]] = field(default_factory=dict)
     """By id of the words of the shelf that gave (they live as long as its label): what all steps
     answered, while those before it are full."""
+    giving: Pick | None = None
+    """The last pick, if its shelf gave an address that nobody had yet: the next is beside it."""
 
     @property
     def shelves(self) -> tuple[int, ...]:
