@@ -91,8 +91,8 @@ class Trust:
         self._pace = pace or TrustPace()
         self._wall = wall
         self._served: ServingPair | None = None
+        self._coming: ServingPair | None = None
         self._configured = False
-        self._renewed = False
         self._failures = 0
         self._unfit: str | None = None
         self._secret_path = object_path(
@@ -129,7 +129,6 @@ class Trust:
         unfit = "there is none" if pair is None else why_unfit(
             pair, dns_names=self._names.dns_names, now=now
         )  # fmt: skip
-        self._renewed = False
         if unfit is not None and self._leadership.may_write():
             if unfit != self._unfit:
                 logger.info("making a new webhook certificate: %s", unfit)
@@ -138,23 +137,30 @@ class Trust:
                 # A Secret that was deleted leaves what every replica still serves: that must be
                 # trusted until the new pair has reached them.
                 pair = await self._renew(secret, self._served or pair, now)
-                self._renewed = pair is not None
             except ApiError:
                 # One that ends soon, or has ended, serves better than none.
                 self._serve(pair)
                 raise
         if unfit is None:
             self._unfit = None
-        if not (self._renewed and self._served):
-            self._serve(pair)
-        # Else API servers first learn whom to trust; the next look, which comes soon, serves it.
+        self._serve(pair)
         if pair is not None and self._leadership.may_write():
             await self._trust(pair)
 
     def _serve(self, pair: ServingPair | None) -> None:
-        if pair is not None and pair != self._served:
-            self._served = pair
+        """Serve the pair; one that follows another, at the second look at it.
+
+        The next look comes soon, and by then API servers have learned whom to trust.
+        """
+        if pair is None:
+            return
+        if pair == self._served:
+            self._coming = None
+        elif self._served is None or pair == self._coming:
+            self._served, self._coming = pair, None
             self._on_pair(pair)
+        else:
+            self._coming = pair
 
     async def _renew(
         self, secret: dict[str, Any] | None, former: ServingPair | None, now: dt.datetime
@@ -244,7 +250,7 @@ class Trust:
         """Wait for the next look; the one who gains the Lease looks at once."""
         settled = (
             self._served is not None
-            and not self._renewed
+            and self._coming is None
             and (self._configured or not self._leadership.may_write())
         )
         seconds = self._pace.settled_s if settled else self._pace.eager_s

@@ -313,8 +313,12 @@ def create_stray(api: RawApi, namespace: str) -> tuple[int, str]:
 
 @pytest.fixture
 def door(api: RawApi) -> RawApi:
-    """Return the connection when the webhook is at work."""
-    eventually("the webhook is asked", lambda: create_stray(api, "kube-public")[0] == 403)
+    """Return the connection when the webhook is at work, in both replicas."""
+
+    def shut() -> bool:
+        return all(create_stray(api, "kube-public")[0] == 403 for _ in range(20))
+
+    eventually("the webhook refuses, whichever replica is asked", shut)
     return api
 
 

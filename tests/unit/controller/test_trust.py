@@ -221,6 +221,34 @@ def test_a_renewed_pair_is_served_after_api_servers_have_learned_whom_to_trust()
     run(case())
 
 
+def test_a_follower_looks_twice_at_a_new_pair_before_it_serves_it():
+    """Between the two the leader tells API servers whom to trust."""
+
+    async def case() -> None:
+        async with FakeApi() as api:
+            async with replica(api, AlwaysLeader("a")) as leader:
+                await eventually(lambda: leader.pairs, "the first pair")
+            former = api.get("secrets", NAMES.service, NAMESPACE)
+            assert former is not None
+            api.delete("secrets", NAMES.service, NAMESPACE)
+            async with replica(api, AlwaysLeader("b")) as leader:
+                await eventually(lambda: leader.pairs, "the second pair")
+            latter = api.get("secrets", NAMES.service, NAMESPACE)
+            assert latter is not None
+            api.put("secrets", former)
+            looks: list[int] = []
+            async with replica(api, Follower()) as follower:
+                await eventually(lambda: follower.pairs, "the first pair is served")
+                follower.on_pair = lambda _: looks.append(api.count(Ask.GET, "secrets"))
+                before = api.count(Ask.GET, "secrets")
+                api.put("secrets", latter)
+                await eventually(lambda: looks, "the second pair is served")
+                assert follower.pairs[-1] == leader.pairs[-1]
+            assert looks[0] - before >= 2
+
+    run(case())
+
+
 def test_a_certificate_of_a_leader_whose_clock_was_ahead_is_replaced():
     async def case() -> None:
         async with FakeApi() as api:
