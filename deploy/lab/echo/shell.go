@@ -26,8 +26,13 @@ func shell(ctx context.Context, s streams, args []string) int {
 	} else {
 		parameters = append(parameters, rest[1:]...)
 	}
+	input := s.in
+	if _, isFile := s.in.(*os.File); !isFile && !given && len(rest) == 0 {
+		// The interpreter would read ahead for its commands, and with that the script away.
+		input = nil
+	}
 	runner, err := interp.New(
-		interp.StdIO(s.in, s.out, s.err),
+		interp.StdIO(input, s.out, s.err),
 		interp.Env(expand.ListEnviron(s.environ...)),
 		interp.Params(parameters...),
 		interp.ExecHandlers(callCommands),
