@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lbctl.api.session import ApiSession
-from tests.support.allocation_oracle import Oracle, clash, counters
+from tests.support.allocation_oracle import Oracle, clash, counters, marked
 from tests.support.allocation_reading import (
     Address,
     ReadPool,
@@ -218,7 +218,7 @@ def _serves(pool: ReadPool, it: ReadService, address: Address) -> bool:
     if it.pool not in ("", pool.name):
         return False
     if pool.blocks is None:
-        return pool.name in it.mark.split(",")  # edited into nonsense: what it gave stays
+        return pool.name == marked(it, address)  # edited into nonsense: what it gave stays
     wanted = (pool.rule or {}).get("serviceSelectors") or ()
     return address in pool and (
         not wanted or any(selects(selector, it.labels) for selector in wanted)

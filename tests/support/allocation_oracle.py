@@ -214,10 +214,10 @@ class _Round:
         kept: Has = {}
         had = self.had(it)
         claims: list[tuple[Address, list[str]]] = [
-            (address, [pool, _marked(it, address)]) for address, pool in had.values()
+            (address, [pool, marked(it, address)]) for address, pool in had.values()
         ]
         shown = [address for address in it.shown if address.version not in had]
-        claims += [(address, [_marked(it, address)]) for address in shown]
+        claims += [(address, [marked(it, address)]) for address in shown]
         for address, hints in claims:
             if not it.carried or address.version not in it.versions or address.version in kept:
                 continue
@@ -391,7 +391,7 @@ def clash(it: ReadService, other: ReadService) -> str:
     return "PortInUse" if it.ports & other.ports else ""
 
 
-def _marked(it: ReadService, address: Address) -> str:
+def marked(it: ReadService, address: Address) -> str:
     names = it.mark.split(",", 1)
     return names[-1 if address.version == 6 else 0].strip()
 
