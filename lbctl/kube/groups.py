@@ -19,6 +19,10 @@ METALLB_GROUP = "metallb.io"
 
 IP_ADDRESS_POOL = "IPAddressPool"
 L2_ADVERTISEMENT = "L2Advertisement"
+BGP_PEER = "BGPPeer"
+BGP_ADVERTISEMENT = "BGPAdvertisement"
+COMMUNITY = "Community"
+BFD_PROFILE = "BFDProfile"
 SERVICE_L2_STATUS = "ServiceL2Status"
 SPEAKER_STATUS = "SpeakerStatus"
 CONFIGURATION_STATE = "ConfigurationState"
@@ -26,11 +30,17 @@ CONFIGURATION_STATE = "ConfigurationState"
 _PLURALS: Mapping[str, str] = {
     IP_ADDRESS_POOL: "ipaddresspools",
     L2_ADVERTISEMENT: "l2advertisements",
+    BGP_PEER: "bgppeers",
+    BGP_ADVERTISEMENT: "bgpadvertisements",
+    COMMUNITY: "communities",
+    BFD_PROFILE: "bfdprofiles",
     SERVICE_L2_STATUS: "servicel2statuses",
     SPEAKER_STATUS: "speakerstatuses",
     CONFIGURATION_STATE: "configurationstates",
 }
 _OURS_ALONE = frozenset({SPEAKER_STATUS})
+_METALLB_VERSIONS: Mapping[str, str] = {BGP_PEER: "v1beta2"}
+"""Where MetalLB's version has another name than ours: its v1beta1 of this kind is deprecated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +103,9 @@ def _table(api_group: str) -> Groups:
             kind: Resource(
                 kind=kind,
                 group=OWN_GROUP if kind in _OURS_ALONE else api_group,
-                # MetalLB's versions of these kinds are called v1beta1 as well.
-                version=OWN_VERSION,
+                version=_METALLB_VERSIONS.get(kind, OWN_VERSION)
+                if api_group == METALLB_GROUP and kind not in _OURS_ALONE
+                else OWN_VERSION,
                 plural=plural,
             )
             for kind, plural in _PLURALS.items()

@@ -45,6 +45,12 @@ class Reason(enum.StrEnum):
     INVALID = "Invalid"
     OVERLAPS = "Overlaps"
     MISSING_POOL = "MissingPool"
+    MISSING_PEER = "MissingPeer"
+    MISSING_COMMUNITY = "MissingCommunity"
+    DUPLICATE_COMMUNITY = "DuplicateCommunity"
+    DUPLICATE_PEER = "DuplicatePeer"
+    VRF_UNSUPPORTED = "VrfUnsupported"
+    BFD_UNSUPPORTED = "BfdUnsupported"
     # Why a node does or does not announce an address
     ANNOUNCED = "Announced"
     NOT_ALLOCATED = "NotAllocated"
@@ -87,6 +93,7 @@ _GET_SERVICE = "kubectl -n {namespace} get service {name} -o yaml"
 _GET_POOLS = "lbctl get pools"
 _EXPLAIN = "lbctl explain -n {namespace} {name}"
 _GET_NODE = "kubectl get node {node} -o yaml"
+_GET_PEERS = "kubectl -n {lbctl_namespace} get bgppeers.lbctl.io -o yaml"
 
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ALLOCATED: Explanation(
@@ -233,10 +240,51 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.MISSING_POOL: Explanation(
         title="The advertisement names a pool that does not exist",
-        cause="spec.ipAddressPools of the L2Advertisement has a name that no IPAddressPool has. What "
+        cause="spec.ipAddressPools of the advertisement has a name that no IPAddressPool has. What "
         "it says of other pools is in effect.",
         check=_GET_POOLS,
         cure="Create the pool or correct the name; the order in which you create them is free.",
+    ),
+    Reason.MISSING_PEER: Explanation(
+        title="The advertisement names a peer that does not exist",
+        cause="spec.peers of the BGPAdvertisement has a name that no BGPPeer has. The peers that "
+        "exist are told.",
+        check=_GET_PEERS,
+        cure="Create the peer or correct the name; the order in which you create them is free.",
+    ),
+    Reason.MISSING_COMMUNITY: Explanation(
+        title="The advertisement names a community that nobody defines, and is not in effect",
+        cause="spec.communities of the BGPAdvertisement has a name that no Community object "
+        "defines. Without its communities a route could go where it must not.",
+        check="kubectl -n {lbctl_namespace} get communities.lbctl.io -o yaml",
+        cure="Define the name in a Community object, or correct it.",
+    ),
+    Reason.DUPLICATE_COMMUNITY: Explanation(
+        title="Two objects define a community of this name",
+        cause="An older Community object defines the name, and its value counts. The other names of "
+        "the object are in effect.",
+        check="kubectl -n {lbctl_namespace} get communities.lbctl.io -o yaml",
+        cure="Remove the name from one of the two.",
+    ),
+    Reason.DUPLICATE_PEER: Explanation(
+        title="Two peers mean the same session",
+        cause="An older BGPPeer with the same address, port and source, or the same interface, "
+        "selects the same nodes: it has the session there.",
+        check=_GET_PEERS,
+        cure="Delete one of the two, or let their nodeSelectors select different nodes.",
+    ),
+    Reason.VRF_UNSUPPORTED: Explanation(
+        title="The peer is to be reached through a VRF, which is not there yet",
+        cause="spec.vrf of the BGPPeer is set; sessions run in the node's main routing table only.",
+        check=_GET_PEERS,
+        cure="Drop spec.vrf if the peer can be reached without it. Other peers are not affected.",
+    ),
+    Reason.BFD_UNSUPPORTED: Explanation(
+        title="The peer is to be watched by BFD, which is not there yet",
+        cause="spec.bfdProfile of the BGPPeer is set. A session without it would be slower to "
+        "notice a dead path than you ask for.",
+        check=_GET_PEERS,
+        cure="Drop spec.bfdProfile and set a short spec.holdTime, such as 3s to 9s, in its place.",
     ),
     Reason.ANNOUNCED: Explanation(
         title="A node announces the address",

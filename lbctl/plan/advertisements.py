@@ -1,45 +1,102 @@
 """Judge an advertisement: it stands or falls by itself, whatever other objects say. Pure.
 
-A name of a pool that does not exist is no reason to refuse it, because the two may be applied in
-any order; but it is said wherever the advertisement is judged, since nothing else about the object
-would ever show it. Called by the controller's reports and by the admission webhook.
+A name of a pool or a peer that does not exist is no reason to refuse it, because objects may be
+applied in any order; but it is said wherever the advertisement is judged, since nothing else about
+the object would ever show it. A name of a community is another matter: without its communities a
+route could go where it must not, so the advertisement waits for it. Called by the controller's
+reports, by the plan of routes and by the admission webhook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 
-from lbctl.model.advertisement import L2Advertisement
+from lbctl.model.advertisement import Advertisement, BGPAdvertisement, L2Advertisement
+from lbctl.model.community import Alias
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.outcome import Problem
 from lbctl.model.reason import Reason
 from lbctl.plan.pools import join_problems
+
+IN_EFFECT = "the advertisement is in effect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Hold the names that exist: of pools, of peers, and of communities."""
+
+    pools: Container[str]
+    peers: Container[str]
+    communities: Container[str]
 
 
 def judge_advertisement(entry: Configured[L2Advertisement], pools: Container[str]) -> Verdict:
     """Return whether the advertisement is in effect; `pools` are the names of all pools."""
     if entry.spec is None:
         return Verdict(accepted=False, reason=Reason.INVALID, message=join_problems(entry.problems))
-    in_effect = "the advertisement is in effect"
-    doubts = unknown_pools(entry, pools)
-    if not doubts:
-        return Verdict(accepted=True, reason=Reason.ACCEPTED, message=in_effect)
-    return Verdict(
-        accepted=True,
-        reason=Reason.MISSING_POOL,
-        message=f"{in_effect}; but {join_problems(doubts)}",
+    return _with_doubts(Reason.MISSING_POOL, unknown_pools(entry, pools))
+
+
+def judge_bgp_advertisement(entry: Configured[BGPAdvertisement], known: Known) -> Verdict:
+    """Return whether the advertisement is in effect, beside the names that exist."""
+    if entry.spec is None:
+        return Verdict(accepted=False, reason=Reason.INVALID, message=join_problems(entry.problems))
+    missing = unknown_communities(entry.spec, known.communities)
+    if missing:
+        return Verdict(
+            accepted=False, reason=Reason.MISSING_COMMUNITY, message=join_problems(missing)
+        )
+    pools = unknown_pools(entry, known.pools)
+    reason = Reason.MISSING_POOL if pools else Reason.MISSING_PEER
+    return _with_doubts(reason, (*pools, *unknown_peers(entry.spec, known.peers)))
+
+
+def unknown_pools(
+    entry: Configured[L2Advertisement] | Configured[BGPAdvertisement], pools: Container[str]
+) -> tuple[Problem, ...]:
+    """Return a problem for each pool that the advertisement names and that does not exist."""
+    spec: Advertisement | None = entry.spec
+    if spec is None:
+        return ()
+    return _unknown("spec.ipAddressPools", "pool", spec.pools, pools)
+
+
+def unknown_peers(advertisement: BGPAdvertisement, peers: Container[str]) -> tuple[Problem, ...]:
+    """Return a problem for each peer that the advertisement names and that does not exist."""
+    return _unknown("spec.peers", "BGPPeer", advertisement.peers, peers)
+
+
+def unknown_communities(
+    advertisement: BGPAdvertisement, names: Container[str]
+) -> tuple[Problem, ...]:
+    """Return a problem for each name of a community that no object in effect defines."""
+    return tuple(
+        Problem(
+            path=f"spec.communities[{index}]",
+            message=f"no Community object defines {item.name!r}; define it or correct the name",
+        )
+        for index, item in enumerate(advertisement.communities)
+        if isinstance(item, Alias) and item.name not in names
     )
 
 
-def unknown_pools(entry: Configured[L2Advertisement], pools: Container[str]) -> tuple[Problem, ...]:
-    """Return a problem for each pool that the advertisement names and that does not exist."""
-    if entry.spec is None:
-        return ()
+def _unknown(
+    path: str, kind: str, named: Iterable[str], existing: Container[str]
+) -> tuple[Problem, ...]:
     return tuple(
         Problem(
-            path="spec.ipAddressPools",
-            message=f"there is no pool {name} at present; create it or correct the name",
+            path=path,
+            message=f"there is no {kind} {name} at present; create it or correct the name",
         )
-        for name in sorted(entry.spec.pools)
-        if name not in pools
+        for name in sorted(named)
+        if name not in existing
+    )
+
+
+def _with_doubts(reason: Reason, doubts: tuple[Problem, ...]) -> Verdict:
+    if not doubts:
+        return Verdict(accepted=True, reason=Reason.ACCEPTED, message=IN_EFFECT)
+    return Verdict(
+        accepted=True, reason=reason, message=f"{IN_EFFECT}; but {join_problems(doubts)}"
     )

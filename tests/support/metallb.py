@@ -14,7 +14,7 @@ from typing import Any
 from lbctl.kube.crds.ip_address_pool import COUNTERS
 from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.schema import definition
-from lbctl.kube.groups import METALLB_GROUP, SPEAKER_STATUS
+from lbctl.kube.groups import METALLB_GROUP, SPEAKER_STATUS, Groups, groups
 
 SYSTEM = "metallb-system"
 WEBHOOK = "metallb-webhook-configuration"
@@ -22,6 +22,10 @@ WEBHOOK = "metallb-webhook-configuration"
 _OURS = {
     "IPAddressPool": ("conditions",),
     "L2Advertisement": ("conditions",),
+    "BGPPeer": ("conditions",),
+    "BGPAdvertisement": ("conditions",),
+    "Community": ("conditions",),
+    "BFDProfile": ("conditions",),
     "ServiceL2Status": ("addresses", "epoch"),
     "ConfigurationState": (),
 }
@@ -34,9 +38,12 @@ _LIMITS = {
 
 def definitions() -> list[dict[str, Any]]:
     """Return MetalLB's CRDs of the kinds that we serve."""
+    table = groups(METALLB_GROUP)
+    assert isinstance(table, Groups)
     found = [definition(kind) for kind in KINDS if kind.kind != SPEAKER_STATUS]
     for one in found:
         spec = one["spec"]
+        spec["versions"][0]["name"] = table[spec["names"]["kind"]].version
         spec["group"] = METALLB_GROUP
         one["metadata"]["name"] = f"{spec['names']['plural']}.{METALLB_GROUP}"
         (version,) = spec["versions"]

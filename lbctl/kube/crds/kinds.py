@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from lbctl.kube.crds import (
+    bfd_profile,
+    bgp_advertisement,
+    bgp_peer,
+    communities,
     configuration_state,
     ip_address_pool,
     l2_advertisement,
@@ -14,6 +18,10 @@ from lbctl.kube.crds.table import Kind
 KINDS: tuple[Kind, ...] = (
     ip_address_pool.KIND,
     l2_advertisement.KIND,
+    bgp_peer.KIND,
+    bgp_advertisement.KIND,
+    communities.KIND,
+    bfd_profile.KIND,
     service_l2_status.KIND,
     speaker_status.KIND,
     configuration_state.KIND,
