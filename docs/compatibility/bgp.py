@@ -14,6 +14,10 @@ _NO_SESSION: Final = "read and judged; the session that would use it is missing"
 _NO_REPORT: Final = "the condition `Accepted` is not written yet"
 
 
+def _planned(name: str, how: str, *tests: str) -> Row:
+    return BEHAVIOUR.later(name, f"{how}. Decided and tested; no session carries it yet", *tests)
+
+
 def _peer(name: str, how: str = "", *tests: str) -> Row:
     words = f"{how}; {_NO_SESSION}" if how else _NO_SESSION
     return FIELD.later(f"BGPPeer spec.{name}", words, *(tests or _JUDGED))
@@ -85,12 +89,12 @@ PEER = Section(
             "bgp_kinds::test_a_session_by_interface_carries_both_families",
         ),
         FIELD.later("BGPPeer status.conditions", _NO_REPORT),
-        BEHAVIOUR.better(
+        _planned(
             "one bad peer",
             "stops itself alone; there the whole configuration is refused",
             "peers::test_a_bad_peer_stops_itself_alone",
         ),
-        BEHAVIOUR.better(
+        _planned(
             "two peers with one address or interface on a node",
             "the older one has the session on the nodes that both select, the younger is told why; "
             "peers with other ports or sources are no duplicates",
@@ -111,12 +115,12 @@ PEER = Section(
 )
 
 _ADVERTISEMENT_READ: Final = "bgp_kinds::test_every_field_of_an_advertisement_is_read"
-_NOT_PLANNED: Final = "read and judged; routes are not sent yet"
+_NOT_SENT: Final = "planned; routes are not sent yet"
 
 
 def _advertisement(name: str, how: str, *tests: str) -> Row:
     return FIELD.later(
-        f"BGPAdvertisement spec.{name}", f"{how}; {_NOT_PLANNED}", *(tests or (_JUDGED[0],))
+        f"BGPAdvertisement spec.{name}", f"{how}; {_NOT_SENT}", *(tests or (_JUDGED[0],))
     )
 
 
@@ -126,43 +130,81 @@ ADVERTISEMENT = Section(
         _advertisement(
             "aggregationLength",
             "1 to 32, default 32",
-            "bgp_kinds::test_a_minimal_advertisement_announces_every_address_by_itself_to_everybody",
-            _ADVERTISEMENT_READ,
+            "routes::test_an_advertisement_says_how_a_route_looks",
+            "routes::test_an_aggregate_must_not_reach_beyond_the_entry_of_the_pool",
         ),
         _advertisement(
             "aggregationLengthV6",
             "1 to 128, default 128; 0 would be a default route",
-            "bgp_kinds::test_a_minimal_advertisement_announces_every_address_by_itself_to_everybody",
-            _ADVERTISEMENT_READ,
+            "routes::test_both_families_travel_where_the_session_carries_them",
         ),
-        _advertisement("localPref", "0: unset, which is 100", _ADVERTISEMENT_READ),
+        _advertisement(
+            "localPref",
+            "0: unset, which is 100 whatever the router",
+            "routes::test_an_advertisement_says_how_a_route_looks",
+        ),
         _advertisement(
             "communities",
             "standard, large and (ours) extended ones, and names; at most 63; an unknown name "
             "keeps this advertisement out of effect and no other",
+            "routes::test_an_advertisement_says_how_a_route_looks",
             "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
             _ADVERTISEMENT_READ,
         ),
         _advertisement(
             "ipAddressPools",
             "a name of no pool is told in condition and webhook",
-            "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
             "admission::test_a_bgp_advertisement_of_a_missing_pool_passes_with_a_warning",
         ),
         _advertisement("ipAddressPoolSelectors", "united with the names", _ADVERTISEMENT_READ),
-        _advertisement("nodeSelectors", "one is enough", _ADVERTISEMENT_READ),
+        _advertisement(
+            "nodeSelectors",
+            "one is enough",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
+        ),
         _advertisement(
             "serviceSelectors",
             "one is enough; refused beside an aggregation",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
             "bgp_kinds::test_service_selectors_are_read_beside_whole_addresses",
-            _JUDGED[0],
         ),
         _advertisement(
             "peers",
             "by name, empty: every peer; a name of no peer is told",
+            "routes::test_peers_that_hear_the_same_share_one_table",
             "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
         ),
         FIELD.later("BGPAdvertisement status.conditions", _NO_REPORT),
+        _planned(
+            "which nodes announce",
+            "every node that is not excluded, without network or draining, with endpoints as kube-"
+            "proxy uses them; out-of-service nodes too are left out",
+            "routes::test_every_eligible_node_announces_an_address_to_every_peer",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
+            "routes::test_a_node_whose_kubelet_is_silent_or_whose_fast_path_is_gone_announces",
+        ),
+        _planned(
+            "draining endpoints with externalTrafficPolicy Local",
+            "give way to ready ones elsewhere, with a farewell (RFC 8326) instead of a hole",
+            "routes::test_a_draining_endpoint_announces_while_no_other_node_that_may_has_a_ready_one",
+            "routes::test_a_route_that_goes_while_the_node_can_serve_parts_with_graceful_shutdown",
+        ),
+        _planned(
+            "one prefix of several advertisements",
+            "communities are united; different localPref stop this prefix for this peer, with a "
+            "reason, and nothing else. There the whole configuration is refused",
+            "routes::test_several_advertisements_of_one_prefix_are_united",
+            "routes::test_two_preferences_for_one_prefix_and_peer_are_a_conflict",
+            "routes::test_a_conflict_stops_one_prefix_for_one_peer_and_nothing_else",
+        ),
+        _planned(
+            "an aggregate that is wider than the pool",
+            "is not announced for that entry of the pool, with a reason; there the whole "
+            "configuration is refused",
+            "routes::test_an_aggregate_must_not_reach_beyond_the_entry_of_the_pool",
+            "routes::test_an_aggregate_that_is_too_wide_for_one_entry_serves_the_others",
+        ),
     ),
 )
 
@@ -171,17 +213,17 @@ COMMUNITY = Section(
     rows=(
         FIELD.later(
             "Community spec.communities.name",
-            f"a colon is refused, which no reference could spell; {_NOT_PLANNED}",
+            f"a colon is refused, which no reference could spell; {_NOT_SENT}",
             "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
         ),
         FIELD.later(
             "Community spec.communities.value",
-            f"theirs, and extended ones; {_NOT_PLANNED}",
+            f"theirs, and extended ones; {_NOT_SENT}",
             "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
             "community::test_an_extended_community_has_the_octets_of_its_type",
         ),
         FIELD.later("Community status.conditions", _NO_REPORT),
-        BEHAVIOUR.better(
+        _planned(
             "one name in two Community objects",
             "the older definition counts and the younger object is told; there the whole "
             "configuration is refused",

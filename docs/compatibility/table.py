@@ -156,6 +156,7 @@ FILES: Final = {
     "pools": "tests/unit/plan/test_pools.py",
     "process": "tests/unit/controller/test_process.py",
     "requests": "tests/unit/plan/test_requests.py",
+    "routes": "tests/unit/plan/test_routes.py",
     "said": "tests/unit/controller/test_said.py",
     "service": "tests/unit/kube/test_service.py",
     "sharing": "tests/unit/plan/test_sharing.py",

@@ -8,6 +8,7 @@ a Community object stands for one of them until the plan has looked it up.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -69,6 +70,9 @@ class ExtendedCommunity:
                     return f"extended:{word}:{left}:{right}"
         return f"extended:0x{self.octets.hex()}"
 
+
+GRACEFUL_SHUTDOWN: Final = StandardCommunity(65535, 0)
+"""Tells routers to prefer every other way, because this one will end soon (RFC 8326)."""
 
 Community: TypeAlias = StandardCommunity | LargeCommunity | ExtendedCommunity
 
@@ -134,3 +138,12 @@ def _extended(word: str, admin: int, number: int, path: str) -> Community | Prob
     if two_octets:
         return ExtendedCommunity(head + admin.to_bytes(2) + number.to_bytes(4))
     return ExtendedCommunity(head + admin.to_bytes(4) + number.to_bytes(2))
+
+
+def in_order(communities: Iterable[Community]) -> tuple[Community, ...]:
+    """Return each of them once, by size on the wire and then by number."""
+    found = set(communities)
+    standard = sorted(one for one in found if isinstance(one, StandardCommunity))
+    extended = sorted(one for one in found if isinstance(one, ExtendedCommunity))
+    large = sorted(one for one in found if isinstance(one, LargeCommunity))
+    return (*standard, *extended, *large)

@@ -70,6 +70,11 @@ class Reason(enum.StrEnum):
     FASTPATH_DOWN = "FastPathDown"
     NO_ENDPOINTS = "NoEndpoints"
     NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
+    AGGREGATE_TOO_WIDE = "AggregateTooWide"
+    CONFLICTING_ADVERTISEMENTS = "ConflictingAdvertisements"
+    NO_PEER = "NoPeer"
+    PEER_NOT_SELECTED = "PeerNotSelected"
+    FAMILY_NOT_ON_SESSION = "FamilyNotOnSession"
     NOT_REPORTED = "NotReported"
     NOT_ELECTED = "NotElected"
     YIELDED = "Yielded"
@@ -300,13 +305,16 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NO_ADVERTISEMENT: Explanation(
         title="No advertisement covers the pool of the address",
-        cause="There is no L2Advertisement that selects this pool and this Service.",
+        cause="There is no L2Advertisement (ARP and NDP) or BGPAdvertisement (BGP) that selects this "
+        "pool and this Service.",
         check="kubectl -n {lbctl_namespace} get l2advertisements.lbctl.io -o yaml",
-        cure="Create an L2Advertisement whose spec.ipAddressPools names the pool (or is empty).",
+        cure="Create an L2Advertisement or a BGPAdvertisement whose spec.ipAddressPools names the "
+        "pool (or is empty).",
     ),
     Reason.NODE_NOT_SELECTED: Explanation(
         title="No advertisement selects the node",
-        cause="The nodeSelectors of the matching L2Advertisements leave the node out.",
+        cause="The nodeSelectors of the matching advertisements, or those of the BGPPeer, leave the "
+        "node out.",
         check=_GET_NODE,
         cure="Label the node or widen the nodeSelectors.",
     ),
@@ -393,6 +401,41 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="externalTrafficPolicy is Local: only nodes with a ready endpoint may announce.",
         check="kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}",
         cure="Run a pod on the node, or use externalTrafficPolicy: Cluster.",
+    ),
+    Reason.AGGREGATE_TOO_WIDE: Explanation(
+        title="The aggregate reaches beyond the pool",
+        cause="aggregationLength or aggregationLengthV6 of the BGPAdvertisement is shorter than the "
+        "prefix of the pool's entry that holds the address, so the route would draw the traffic of "
+        "foreign addresses. Entries that are wide enough are announced.",
+        check=_GET_POOLS,
+        cure="Raise the aggregation length to that of the pool's entry, or widen the entry.",
+    ),
+    Reason.CONFLICTING_ADVERTISEMENTS: Explanation(
+        title="Two advertisements announce one prefix to one peer with different attributes",
+        cause="A route has one local preference, and the BGPAdvertisements that match set two; or "
+        "their communities together are too many.",
+        check="kubectl -n {lbctl_namespace} get bgpadvertisements.lbctl.io -o yaml",
+        cure="Give them the same localPref, or let their peers, nodes, Services or aggregation "
+        "lengths differ.",
+    ),
+    Reason.NO_PEER: Explanation(
+        title="The node keeps no BGP session",
+        cause="There is no BGPPeer, or none that is in effect selects the node.",
+        check=_GET_PEERS,
+        cure="Create a BGPPeer, or repair what the message names.",
+    ),
+    Reason.PEER_NOT_SELECTED: Explanation(
+        title="No advertisement is for this peer",
+        cause="spec.peers of the BGPAdvertisements that match lists other peers.",
+        check="kubectl -n {lbctl_namespace} get bgpadvertisements.lbctl.io -o yaml",
+        cure="Add the peer to spec.peers, or leave the list empty for all of them.",
+    ),
+    Reason.FAMILY_NOT_ON_SESSION: Explanation(
+        title="The session does not carry the address's family",
+        cause="A session carries the routes of its own family, IPv4 or IPv6, unless the BGPPeer "
+        "says otherwise.",
+        check=_GET_PEERS,
+        cure="Set spec.dualStackAddressFamily: true on the BGPPeer, or add a peer of that family.",
     ),
     Reason.NOT_REPORTED: Explanation(
         title="The node that is to announce the address has not reported that it does",

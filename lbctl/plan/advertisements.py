@@ -16,7 +16,10 @@ from lbctl.model.advertisement import Advertisement, BGPAdvertisement, L2Adverti
 from lbctl.model.community import Alias
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.outcome import Problem
+from lbctl.model.pool import Pool
 from lbctl.model.reason import Reason
+from lbctl.model.selector import any_matches
+from lbctl.model.service import Service
 from lbctl.plan.pools import join_problems
 
 IN_EFFECT = "the advertisement is in effect"
@@ -78,6 +81,23 @@ def unknown_communities(
         )
         for index, item in enumerate(advertisement.communities)
         if isinstance(item, Alias) and item.name not in names
+    )
+
+
+def covers(advertisement: Advertisement, pool: Configured[Pool]) -> bool:
+    """Return whether the advertisement is about the pool; without names and selectors it is."""
+    if not advertisement.pools and not advertisement.pool_selectors:
+        return True
+    if pool.key.name in advertisement.pools:
+        return True
+    # A pool that cannot be read has no labels that one could trust.
+    return pool.spec is not None and any_matches(advertisement.pool_selectors, pool.spec.labels)
+
+
+def selects_service(advertisement: Advertisement, service: Service) -> bool:
+    """Return whether the advertisement is about the Service; without selectors it is."""
+    return not advertisement.service_selectors or any_matches(
+        advertisement.service_selectors, service.labels
     )
 
 

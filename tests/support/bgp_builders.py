@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
@@ -12,7 +13,8 @@ from lbctl.model.configuration import Configured
 from lbctl.model.names import ObjectKey, PeerName
 from lbctl.model.outcome import Problem
 from lbctl.model.peer import BGPPeer
-from tests.support.builders import CREATED, NAMESPACE, created_at
+from lbctl.model.snapshot import Snapshot
+from tests.support.builders import CREATED, NAMESPACE, created_at, make_snapshot
 
 Spec = TypeVar("Spec")
 
@@ -72,6 +74,22 @@ def make_aliases(name: str, created: int = 0, /, **values: str) -> CommunityAlia
         values=tuple(
             (alias.replace("_", "-"), make_community(text)) for alias, text in values.items()
         ),
+    )
+
+
+def make_bgp_snapshot(
+    *,
+    peers: Iterable[Any] = (),
+    advertisements: Iterable[Any] = (),
+    communities: Iterable[CommunityAliases] = (),
+    **world: Any,
+) -> Snapshot:
+    """Return a snapshot with BGP objects; a text is the name of a broken one."""
+    return replace(
+        make_snapshot(**world),
+        peers=held("BGPPeer", *peers),
+        bgp_advertisements=held("BGPAdvertisement", *advertisements),
+        communities=held("Community", *communities),
     )
 
 
