@@ -29,6 +29,7 @@ from lbctl.model.outcome import Problem
 from lbctl.model.reason import Reason
 from lbctl.plan.advertisements import (
     Known,
+    bgp_doubts,
     judge_advertisement,
     judge_bgp_advertisement,
     unknown_pools,
@@ -102,10 +103,11 @@ class Judge:
         found = parse_bgp_advertisement(dict(body))
         if found is None:
             return Admitted()
-        pools = {key.name for key in self._book().judged}
+        pools = {key.name: pool for key, pool in self._book().judged.items()}
         known = Known(pools=pools, peers=_ANY, communities=_ANY)
+        doubts = [problem for _, problem in bgp_doubts(found, known)]
         return self._by_place(found, body, old) or _answer(
-            found.key, judge_bgp_advertisement(found, known), unknown_pools(found, pools)
+            found.key, judge_bgp_advertisement(found, known), doubts
         )
 
     def community(self, body: Body, old: Body | None) -> Answer:

@@ -9,9 +9,10 @@ reports, by the plan of routes and by the admission webhook.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lbctl.model.address import Family, Range, shortest_length
 from lbctl.model.advertisement import Advertisement, BGPAdvertisement, L2Advertisement
 from lbctl.model.community import Alias
 from lbctl.model.configuration import Configured, Verdict
@@ -27,9 +28,9 @@ IN_EFFECT = "the advertisement is in effect"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Hold the names that exist: of pools, of peers, and of communities."""
+    """Hold what exists beside an advertisement: pools, and the names of peers and communities."""
 
-    pools: Container[str]
+    pools: Mapping[str, Configured[Pool]]
     peers: Container[str]
     communities: Container[str]
 
@@ -50,9 +51,54 @@ def judge_bgp_advertisement(entry: Configured[BGPAdvertisement], known: Known) -
         return Verdict(
             accepted=False, reason=Reason.MISSING_COMMUNITY, message=join_problems(missing)
         )
-    pools = unknown_pools(entry, known.pools)
-    reason = Reason.MISSING_POOL if pools else Reason.MISSING_PEER
-    return _with_doubts(reason, (*pools, *unknown_peers(entry.spec, known.peers)))
+    found = bgp_doubts(entry, known)
+    reason = found[0][0] if found else Reason.ACCEPTED
+    return _with_doubts(reason, tuple(problem for _, problem in found))
+
+
+def bgp_doubts(
+    entry: Configured[BGPAdvertisement], known: Known
+) -> tuple[tuple[Reason, Problem], ...]:
+    """Return what is doubtful about an advertisement that is in effect all the same."""
+    spec = entry.spec
+    if spec is None:
+        return ()
+    return (
+        *((Reason.MISSING_POOL, one) for one in unknown_pools(entry, known.pools)),
+        *((Reason.MISSING_PEER, one) for one in unknown_peers(spec, known.peers)),
+        *((Reason.AGGREGATE_TOO_WIDE, one) for one in wide_aggregates(spec, known.pools.values())),
+    )
+
+
+def wide_aggregates(
+    advertisement: BGPAdvertisement, pools: Iterable[Configured[Pool]]
+) -> Iterator[Problem]:
+    """Yield a problem for each pool that has entries narrower than the aggregate."""
+    for pool in pools:
+        if pool.spec is None or not covers(advertisement, pool):
+            continue
+        wide = [(one, words) for one in pool.spec.ranges if (words := wider(advertisement, one))]
+        if not wide:
+            continue
+        block, words = wide[0]
+        more = f" and of {len(wide) - 1} more entries" if len(wide) > 1 else ""
+        field = "aggregationLength" + ("V6" if block.family is Family.IPV6 else "")
+        yield Problem(
+            path=f"spec.{field}",
+            message=f"{words} of pool {pool.key.name}; the addresses of this entry{more} are not "
+            "announced; raise the length, or widen the entry",
+        )
+
+
+def wider(advertisement: BGPAdvertisement, block: Range) -> str | None:
+    """Return in words that an aggregate of the block's addresses would reach beyond it, or None.
+
+    The rule is MetalLB's: the prefix must not be shorter than the largest CIDR of the block.
+    """
+    length = advertisement.length(block.family)
+    if length == block.first.max_prefixlen or length >= (least := shortest_length(block)):
+        return None
+    return f"/{length}, which is wider than {block} (/{least})"
 
 
 def unknown_pools(

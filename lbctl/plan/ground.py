@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import summarize_address_range
 from typing import Final
 
-from lbctl.model.address import Address, Family, Range, family_of
+from lbctl.model.address import Address, Family, family_of
 from lbctl.model.advertisement import BGPAdvertisement
 from lbctl.model.community import Alias, Community, in_order
 from lbctl.model.names import NodeName, PeerName, PoolName
@@ -24,7 +23,7 @@ from lbctl.model.reason import Reason
 from lbctl.model.route import DEFAULT_LOCAL_PREFERENCE, Attributes
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
-from lbctl.plan.advertisements import covers, selects_service, unknown_communities
+from lbctl.plan.advertisements import covers, selects_service, unknown_communities, wider
 from lbctl.plan.claims import PoolsByName, pools_by_name
 from lbctl.plan.communities import judge_communities
 from lbctl.plan.eligibility import barred, leaving, selects_node
@@ -89,9 +88,6 @@ class Ground:
         default_factory=dict, compare=False, repr=False
     )
     _sessions: dict[NodeName, Sessions] = field(default_factory=dict, compare=False, repr=False)
-    _shortest: dict[PoolName, tuple[tuple[Range, int], ...]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
     _merged: dict[tuple[str, ...], Attributes | Refused] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -156,18 +152,17 @@ class Ground:
     def too_wide(self, offer: Offer, address: Address, pool: PoolName) -> Refused | None:
         """Return why the aggregate reaches beyond the pool, or None if it does not.
 
-        The rule is MetalLB's: the prefix must not be shorter than the shortest of the CIDRs that
-        make up the entry of `spec.addresses`.
+        Judged for the entry of the pool that holds the address: the others are announced.
         """
-        length = offer.advertisement.length(family_of(address))
-        if length == address.max_prefixlen:
+        if offer.advertisement.length(family_of(address)) == address.max_prefixlen:
             return None
-        for block, shortest in self._shortest_of(pool):
-            if address in block and length < shortest:
+        spec = self.pools[pool].spec
+        # A pool that cannot be read has no ranges to compare with: what was announced stays.
+        for block in spec.ranges if spec is not None else ():
+            if address in block and (wide := wider(offer.advertisement, block)) is not None:
                 return Refused(
                     reason=Reason.AGGREGATE_TOO_WIDE,
-                    detail=f"advertisement {offer.name} aggregates to /{length}, which is wider "
-                    f"than {block} of pool {pool} (/{shortest})",
+                    detail=f"advertisement {offer.name} aggregates to {wide} of pool {pool}",
                 )
         return None
 
@@ -233,14 +228,6 @@ class Ground:
             and any(offer.reaches(peer, family) for peer in kept)
             for offer in offers
         )
-
-    def _shortest_of(self, pool: PoolName) -> tuple[tuple[Range, int], ...]:
-        if pool not in self._shortest:
-            spec = self.pools[pool].spec
-            # A pool that cannot be read has no ranges to compare with: what was announced stays.
-            blocks = spec.ranges if spec is not None else ()
-            self._shortest[pool] = tuple((block, _shortest(block)) for block in blocks)
-        return self._shortest[pool]
 
 
 def ground_of(snapshot: Snapshot, name: NodeName) -> Ground:
@@ -329,8 +316,3 @@ def _node_refusal(
     if node is None:
         return Refused(reason=Reason.NO_SPEAKER, detail=f"the cluster has no node {name}")
     return barred(node, report) or leaving(node, report)
-
-
-def _shortest(block: Range) -> int:
-    networks = summarize_address_range(block.first, block.last)
-    return min(network.prefixlen for network in networks)

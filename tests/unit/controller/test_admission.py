@@ -351,6 +351,14 @@ def test_a_bgp_advertisement_of_a_missing_pool_passes_with_a_warning() -> None:
     ]
 
 
+def test_an_aggregate_that_is_wider_than_a_pool_passes_with_a_warning() -> None:
+    book = book_of(pool("192.0.2.0/28", name="small"))
+    answer = ask(body("BGPAdvertisement", {"aggregationLength": 24}), book=book)
+    assert isinstance(answer, Admitted)
+    (warning,) = answer.warnings
+    assert "spec.aggregationLength: /24, which is wider than 192.0.2.0-192.0.2.15 (/28)" in warning
+
+
 @pytest.mark.parametrize(
     "kind",
     ["IPAddressPool", "L2Advertisement", "BGPPeer", "BGPAdvertisement", "Community", "BFDProfile"],

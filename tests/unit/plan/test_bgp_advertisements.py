@@ -8,8 +8,10 @@ from lbctl.model.reason import Reason
 from lbctl.plan.advertisements import Known, judge_bgp_advertisement
 from lbctl.plan.communities import judge_communities
 from tests.support.bgp_builders import held, make_aliases, make_bgp_advertisement, make_community
+from tests.support.builders import configured, make_pool, make_selector
 
-KNOWN = Known(pools={"gold"}, peers={"tor"}, communities={"blue"})
+GOLD = configured(make_pool("gold", "192.0.2.0/28", "192.0.2.32-192.0.2.49", "2001:db8::/64"))
+KNOWN = Known(pools={"gold": GOLD}, peers={"tor"}, communities={"blue"})
 
 
 def judge(spec):
@@ -52,8 +54,40 @@ def judge(spec):
             Reason.MISSING_POOL,
             "there is no BGPPeer spine at present; create it or correct the name",
         ),
+        (
+            make_bgp_advertisement(aggregation_length=28, aggregation_length_v6=64),
+            True,
+            Reason.ACCEPTED,
+            "in effect",
+        ),
+        (
+            make_bgp_advertisement(aggregation_length=27, pools={"gold"}),
+            True,
+            Reason.AGGREGATE_TOO_WIDE,
+            (
+                "/27, which is wider than 192.0.2.0-192.0.2.15 (/28) of pool gold; the addresses of this "
+                "entry and of 1 more entries are not announced; raise the length"
+            ),
+        ),
+        (
+            make_bgp_advertisement(aggregation_length_v6=63),
+            True,
+            Reason.AGGREGATE_TOO_WIDE,
+            "spec.aggregationLengthV6: /63, which is wider than 2001:db8::",
+        ),
+        (
+            make_bgp_advertisement(
+                aggregation_length=8, pool_selectors=(make_selector({"a": "b"}),)
+            ),
+            True,
+            Reason.ACCEPTED,
+            "in effect",
+        ),
     ],
-    ids=["empty", "known", "invalid", "community", "pool", "peer", "both"],
+    ids=[
+        *("empty", "known", "invalid", "community", "pool", "peer", "both"),
+        *("fits", "wide", "wide in IPv6", "wide elsewhere"),
+    ],
 )
 def test_an_advertisement_is_judged_beside_the_names_that_exist(spec, accepted, reason, words):
     verdict = judge(spec)
