@@ -258,4 +258,42 @@ BFD_PROFILE = Section(
     ),
 )
 
-SECTIONS: Final = (PEER, ADVERTISEMENT, COMMUNITY, BFD_PROFILE)
+_NOT_WRITTEN: Final = "the objects are not written yet"
+
+
+def _status(name: str, how: str) -> Row:
+    return FIELD.later(
+        f"ServiceBGPStatus status.{name}",
+        f"{how}; {_NOT_WRITTEN}",
+        "bgp_statuses::test_a_rendered_service_status_reads_back",
+    )
+
+
+STATUS = Section(
+    title="ServiceBGPStatus",
+    rows=(
+        FIELD.refused(
+            "ServiceBGPStatus status.node",
+            "one object speaks of a Service on all nodes: Services times nodes would be too many",
+            "bgp_statuses::test_a_service_has_one_object_for_all_nodes",
+        ),
+        _status("serviceName", "cannot be changed"),
+        _status("serviceNamespace", "cannot be changed"),
+        _status("peers", "sorted names, of all nodes"),
+        _status("addresses", "ours"),
+        _status("nodes", "ours: how many are to announce"),
+        _status("sessions.wanted", "ours: intent"),
+        _status("sessions.established", "ours"),
+        _status("sessions.sent", "ours: put on the wire"),
+        _status("sessions.acknowledged", "ours: confirmed by the peer's TCP"),
+        BEHAVIOUR.later(
+            "state of a session",
+            f"in metrics and logs there; here the kind BGPSessionStatus, one per node and peer; "
+            f"{_NOT_WRITTEN}",
+            "bgp_statuses::test_a_rendered_session_reads_back",
+            "bgp_statuses::test_a_session_has_an_object_of_its_own_that_goes_with_the_speakers_pod",
+        ),
+    ),
+)
+
+SECTIONS: Final = (PEER, ADVERTISEMENT, COMMUNITY, BFD_PROFILE, STATUS)

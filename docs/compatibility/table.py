@@ -114,6 +114,7 @@ FILES: Final = {
     "arp": "tests/unit/wire/test_arp.py",
     "bgp_advertisements": "tests/unit/plan/test_bgp_advertisements.py",
     "bgp_kinds": "tests/unit/kube/test_bgp_kinds.py",
+    "bgp_statuses": "tests/unit/kube/test_bgp_statuses.py",
     "bpf": "tests/unit/fast/test_bpf.py",
     "certificates": "tests/unit/controller/test_certificates.py",
     "chart": "tests/cluster/test_chart.py",

@@ -24,6 +24,8 @@ BGP_ADVERTISEMENT = "BGPAdvertisement"
 COMMUNITY = "Community"
 BFD_PROFILE = "BFDProfile"
 SERVICE_L2_STATUS = "ServiceL2Status"
+SERVICE_BGP_STATUS = "ServiceBGPStatus"
+BGP_SESSION_STATUS = "BGPSessionStatus"
 SPEAKER_STATUS = "SpeakerStatus"
 CONFIGURATION_STATE = "ConfigurationState"
 
@@ -35,10 +37,13 @@ _PLURALS: Mapping[str, str] = {
     COMMUNITY: "communities",
     BFD_PROFILE: "bfdprofiles",
     SERVICE_L2_STATUS: "servicel2statuses",
+    SERVICE_BGP_STATUS: "servicebgpstatuses",
+    BGP_SESSION_STATUS: "bgpsessionstatuses",
     SPEAKER_STATUS: "speakerstatuses",
     CONFIGURATION_STATE: "configurationstates",
 }
-_OURS_ALONE = frozenset({SPEAKER_STATUS})
+OURS_ALONE = frozenset({SPEAKER_STATUS, BGP_SESSION_STATUS})
+"""Kinds that MetalLB does not have."""
 _METALLB_VERSIONS: Mapping[str, str] = {BGP_PEER: "v1beta2"}
 """Where MetalLB's version has another name than ours: its v1beta1 of this kind is deprecated."""
 
@@ -102,9 +107,9 @@ def _table(api_group: str) -> Groups:
         resources={
             kind: Resource(
                 kind=kind,
-                group=OWN_GROUP if kind in _OURS_ALONE else api_group,
+                group=OWN_GROUP if kind in OURS_ALONE else api_group,
                 version=_METALLB_VERSIONS.get(kind, OWN_VERSION)
-                if api_group == METALLB_GROUP and kind not in _OURS_ALONE
+                if api_group == METALLB_GROUP and kind not in OURS_ALONE
                 else OWN_VERSION,
                 plural=plural,
             )

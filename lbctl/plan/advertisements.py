@@ -81,7 +81,7 @@ def wide_aggregates(
         if not wide:
             continue
         block, words = wide[0]
-        more = f" and of {len(wide) - 1} more entries" if len(wide) > 1 else ""
+        more = f" (and of {len(wide) - 1} more)" if len(wide) > 1 else ""
         field = "aggregationLength" + ("V6" if block.family is Family.IPV6 else "")
         yield Problem(
             path=f"spec.{field}",

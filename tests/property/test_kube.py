@@ -16,6 +16,7 @@ from lbctl.kube.crds.bgp_advertisement import KIND as BGP_ADVERTISEMENT
 from lbctl.kube.crds.bgp_advertisement import parse_bgp_advertisement
 from lbctl.kube.crds.bgp_peer import KIND as BGP_PEER
 from lbctl.kube.crds.bgp_peer import parse_bgp_peer
+from lbctl.kube.crds.bgp_session_status import parse_session_status
 from lbctl.kube.crds.communities import KIND as COMMUNITY
 from lbctl.kube.crds.communities import parse_communities
 from lbctl.kube.crds.configuration_state import parse_configuration_state
@@ -24,6 +25,7 @@ from lbctl.kube.crds.ip_address_pool import parse_pool, render_pool
 from lbctl.kube.crds.l2_advertisement import KIND as ADVERTISEMENT
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement, render_l2_advertisement
 from lbctl.kube.crds.schema import render
+from lbctl.kube.crds.service_bgp_status import parse_service_bgp_status
 from lbctl.kube.crds.service_l2_status import parse_service_l2_status
 from lbctl.kube.crds.speaker_status import parse_speaker_status, render_speaker_status
 from lbctl.kube.crds.table import Boolean, Integer, Kind, Labels, ListOf, Struct, Text, Type
@@ -105,6 +107,8 @@ PARSERS: tuple[Callable[[Any], Any], ...] = (
     parse_bgp_advertisement,
     parse_communities,
     parse_bfd_profile,
+    parse_service_bgp_status,
+    parse_session_status,
 )
 
 

@@ -6,10 +6,12 @@ from lbctl.kube.crds import (
     bfd_profile,
     bgp_advertisement,
     bgp_peer,
+    bgp_session_status,
     communities,
     configuration_state,
     ip_address_pool,
     l2_advertisement,
+    service_bgp_status,
     service_l2_status,
     speaker_status,
 )
@@ -23,6 +25,8 @@ KINDS: tuple[Kind, ...] = (
     communities.KIND,
     bfd_profile.KIND,
     service_l2_status.KIND,
+    service_bgp_status.KIND,
+    bgp_session_status.KIND,
     speaker_status.KIND,
     configuration_state.KIND,
 )

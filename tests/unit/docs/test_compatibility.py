@@ -23,6 +23,7 @@ from lbctl.kube.crds.configuration_state import KIND as CONFIGURATION_STATE
 from lbctl.kube.crds.ip_address_pool import KIND as IP_ADDRESS_POOL
 from lbctl.kube.crds.l2_advertisement import KIND as L2_ADVERTISEMENT
 from lbctl.kube.crds.selectors import SELECTOR, SELECTORS
+from lbctl.kube.crds.service_bgp_status import KIND as SERVICE_BGP_STATUS
 from lbctl.kube.crds.service_l2_status import KIND as SERVICE_L2_STATUS
 from lbctl.kube.crds.table import Kind, ListOf, Struct, Type
 from lbctl.run.metrics import METRICS
@@ -37,6 +38,7 @@ KINDS = (
     COMMUNITY,
     BFD_PROFILE,
     SERVICE_L2_STATUS,
+    SERVICE_BGP_STATUS,
     CONFIGURATION_STATE,
 )
 PROVEN = (Verdict.SAME, Verdict.BETTER)

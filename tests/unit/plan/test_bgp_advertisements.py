@@ -66,7 +66,7 @@ def judge(spec):
             Reason.AGGREGATE_TOO_WIDE,
             (
                 "/27, which is wider than 192.0.2.0-192.0.2.15 (/28) of pool gold; the addresses of this "
-                "entry and of 1 more entries are not announced; raise the length"
+                "entry (and of 1 more) are not announced; raise the length"
             ),
         ),
         (
