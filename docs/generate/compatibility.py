@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from docs.compatibility import allocation, configuration, layer2, operations
+from docs.compatibility import allocation, bgp, configuration, layer2, operations
 from docs.compatibility.table import Row, Section, Verdict
 
 SECTIONS = (
     *configuration.SECTIONS,
     *allocation.SECTIONS,
     *layer2.SECTIONS,
+    *bgp.SECTIONS,
     *operations.SECTIONS,
 )
 ROWS = tuple(row for section in SECTIONS for row in section.rows)
@@ -26,8 +27,8 @@ MEANING = {
 }
 
 INTRODUCTION = (
-    "What MetalLB (main of July 2026, after v0.16.1) does on the side of allocation and layer 2, "
-    "row by row, and how lbctl stands to it. Its BGP kinds and flags follow when lbctl speaks BGP."
+    "What MetalLB (main of July 2026, after v0.16.1) does, row by row, and how lbctl stands to it. "
+    "Its BGP kinds are here; its flags and metrics of BGP follow when lbctl speaks BGP."
 )
 CHECKED = (
     "Each row is checked against the field tables, flags, metrics and Event reasons in the code, "

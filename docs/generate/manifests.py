@@ -16,7 +16,7 @@ from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.reference import kinds_reference
 from lbctl.kube.crds.schema import definition
 from lbctl.kube.crds.table import Kind
-from lbctl.kube.groups import SPEAKER_STATUS
+from lbctl.kube.groups import OURS_ALONE
 from lbctl.model.reason import EXPLANATIONS, Reason
 
 COMMAND = "make manifests"
@@ -47,7 +47,7 @@ def template(kind: Kind) -> str:
 
 def _condition(kind: Kind) -> str:
     """Return when the chart installs the CRD: MetalLB's kinds only in our own group."""
-    if kind.kind == SPEAKER_STATUS:
+    if kind.kind in OURS_ALONE:
         return ".Values.crds.install"
     return 'and .Values.crds.install (eq .Values.apiGroup "lbctl.io")'
 

@@ -3,7 +3,8 @@
 The words are those of the condition `Accepted`: the same parser and the same rules over the same
 pools in effect. So whatever the condition would say is said at the door, also in MetalLB's group,
 whose schema lets more through than ours. A reference to a pool that does not exist is a warning,
-because an advertisement may be applied before its pool.
+because an advertisement may be applied before its pool; BGP objects are judged one by one, and
+what they say of peers and names of communities is not looked up here.
 
 Let through on purpose: an update that leaves `spec` alone (refusing a label makes no pool better)
 and an update in another namespace (with a warning: it may be somebody else's object). Runs in
@@ -12,17 +13,29 @@ kopf's thread: it reads one immutable value, which the reflectors' loop replaces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from lbctl.kube.crds.bfd_profile import parse_bfd_profile
+from lbctl.kube.crds.bgp_advertisement import parse_bgp_advertisement
+from lbctl.kube.crds.bgp_peer import parse_bgp_peer
+from lbctl.kube.crds.communities import parse_communities
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey
 from lbctl.model.outcome import Problem
-from lbctl.plan.advertisements import judge_advertisement, unknown_pools
-from lbctl.plan.pools import PoolBook, judge_candidate
+from lbctl.model.reason import Reason
+from lbctl.plan.advertisements import (
+    Known,
+    bgp_doubts,
+    judge_advertisement,
+    judge_bgp_advertisement,
+    unknown_pools,
+)
+from lbctl.plan.peers import judge_peer
+from lbctl.plan.pools import PoolBook, join_problems, judge_candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +51,15 @@ class Denied:
 
     message: str
 
+
+class _Any(Container[str]):
+    """Hold every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+_ANY: Final = _Any()
 
 Answer = Admitted | Denied
 Body = Mapping[str, Any]
@@ -68,6 +90,44 @@ class Judge:
         return self._by_place(found, body, old) or _answer(
             found.key, judge_advertisement(found, pools), unknown_pools(found, pools)
         )
+
+    def peer(self, body: Body, old: Body | None) -> Answer:
+        """Judge a BGPPeer that is created, or that replaces `old`."""
+        found = parse_bgp_peer(dict(body))
+        if found is None:
+            return Admitted()
+        return self._by_place(found, body, old) or _answer(found.key, judge_peer(found))
+
+    def bgp_advertisement(self, body: Body, old: Body | None) -> Answer:
+        """Judge a BGPAdvertisement that is created, or that replaces `old`."""
+        found = parse_bgp_advertisement(dict(body))
+        if found is None:
+            return Admitted()
+        pools = {key.name: pool for key, pool in self._book().judged.items()}
+        known = Known(pools=pools, peers=_ANY, communities=_ANY)
+        doubts = [problem for _, problem in bgp_doubts(found, known)]
+        return self._by_place(found, body, old) or _answer(
+            found.key, judge_bgp_advertisement(found, known), doubts
+        )
+
+    def community(self, body: Body, old: Body | None) -> Answer:
+        """Judge a Community that is created, or that replaces `old`."""
+        return self._alone(parse_communities(dict(body)), body, old)
+
+    def bfd_profile(self, body: Body, old: Body | None) -> Answer:
+        """Judge a BFDProfile that is created, or that replaces `old`."""
+        return self._alone(parse_bfd_profile(dict(body)), body, old)
+
+    def _alone(self, found: Configured[Any] | None, body: Body, old: Body | None) -> Answer:
+        """Judge an object of a kind whose fields are all that can be wrong."""
+        if found is None:
+            return Admitted()
+        verdict = Verdict(
+            accepted=not found.problems,
+            reason=Reason.INVALID if found.problems else Reason.ACCEPTED,
+            message=join_problems(found.problems),
+        )
+        return self._by_place(found, body, old) or _answer(found.key, verdict)
 
     def _by_place(self, found: Configured[Any], body: Body, old: Body | None) -> Answer | None:
         """Return the answer that needs no look at the fields, if there is one."""

@@ -39,7 +39,14 @@ from lbctl.controller.operator import Door, Operator, OperatorSettings
 from lbctl.controller.reconciler import Reconciler, ReconcilerPace
 from lbctl.controller.settings import PROGRAM, ControllerSettings, probe_port, read_settings
 from lbctl.controller.trust import Trust, TrustNames
-from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT
+from lbctl.kube.groups import (
+    BFD_PROFILE,
+    BGP_ADVERTISEMENT,
+    BGP_PEER,
+    COMMUNITY,
+    IP_ADDRESS_POOL,
+    L2_ADVERTISEMENT,
+)
 from lbctl.run.api_samples import write_samples
 from lbctl.run.flags import refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
@@ -200,6 +207,10 @@ def _webhook(
             doors=(
                 Door(resource=table[IP_ADDRESS_POOL], judge=judge.pool),
                 Door(resource=table[L2_ADVERTISEMENT], judge=judge.advertisement),
+                Door(resource=table[BGP_PEER], judge=judge.peer),
+                Door(resource=table[BGP_ADVERTISEMENT], judge=judge.bgp_advertisement),
+                Door(resource=table[COMMUNITY], judge=judge.community),
+                Door(resource=table[BFD_PROFILE], judge=judge.bfd_profile),
             ),
         ),
         credentials=credentials,

@@ -19,18 +19,33 @@ METALLB_GROUP = "metallb.io"
 
 IP_ADDRESS_POOL = "IPAddressPool"
 L2_ADVERTISEMENT = "L2Advertisement"
+BGP_PEER = "BGPPeer"
+BGP_ADVERTISEMENT = "BGPAdvertisement"
+COMMUNITY = "Community"
+BFD_PROFILE = "BFDProfile"
 SERVICE_L2_STATUS = "ServiceL2Status"
+SERVICE_BGP_STATUS = "ServiceBGPStatus"
+BGP_SESSION_STATUS = "BGPSessionStatus"
 SPEAKER_STATUS = "SpeakerStatus"
 CONFIGURATION_STATE = "ConfigurationState"
 
 _PLURALS: Mapping[str, str] = {
     IP_ADDRESS_POOL: "ipaddresspools",
     L2_ADVERTISEMENT: "l2advertisements",
+    BGP_PEER: "bgppeers",
+    BGP_ADVERTISEMENT: "bgpadvertisements",
+    COMMUNITY: "communities",
+    BFD_PROFILE: "bfdprofiles",
     SERVICE_L2_STATUS: "servicel2statuses",
+    SERVICE_BGP_STATUS: "servicebgpstatuses",
+    BGP_SESSION_STATUS: "bgpsessionstatuses",
     SPEAKER_STATUS: "speakerstatuses",
     CONFIGURATION_STATE: "configurationstates",
 }
-_OURS_ALONE = frozenset({SPEAKER_STATUS})
+OURS_ALONE = frozenset({SPEAKER_STATUS, BGP_SESSION_STATUS})
+"""Kinds that MetalLB does not have."""
+_METALLB_VERSIONS: Mapping[str, str] = {BGP_PEER: "v1beta2"}
+"""Where MetalLB's version has another name than ours: its v1beta1 of this kind is deprecated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +107,10 @@ def _table(api_group: str) -> Groups:
         resources={
             kind: Resource(
                 kind=kind,
-                group=OWN_GROUP if kind in _OURS_ALONE else api_group,
-                # MetalLB's versions of these kinds are called v1beta1 as well.
-                version=OWN_VERSION,
+                group=OWN_GROUP if kind in OURS_ALONE else api_group,
+                version=_METALLB_VERSIONS.get(kind, OWN_VERSION)
+                if api_group == METALLB_GROUP and kind not in OURS_ALONE
+                else OWN_VERSION,
                 plural=plural,
             )
             for kind, plural in _PLURALS.items()

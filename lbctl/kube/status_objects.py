@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lbctl.kube.crds.bgp_session_status import render_session_status, session_status_name
 from lbctl.kube.crds.conditions import NO_CONDITIONS, Condition, rewrite, shortened
 from lbctl.kube.crds.configuration_state import (
     CONTROLLER_NAME,
@@ -18,6 +19,11 @@ from lbctl.kube.crds.configuration_state import (
     Result,
 )
 from lbctl.kube.crds.reading import is_label_value
+from lbctl.kube.crds.service_bgp_status import (
+    ServiceBGPStatus,
+    render_service_bgp_status,
+    service_status_name,
+)
 from lbctl.kube.crds.service_l2_status import (
     ServiceL2Status,
     render_service_l2_status,
@@ -25,7 +31,9 @@ from lbctl.kube.crds.service_l2_status import (
 )
 from lbctl.kube.crds.speaker_status import render_owner_references, render_speaker_status
 from lbctl.kube.groups import (
+    BGP_SESSION_STATUS,
     CONFIGURATION_STATE,
+    SERVICE_BGP_STATUS,
     SERVICE_L2_STATUS,
     SPEAKER_STATUS,
     Groups,
@@ -34,6 +42,7 @@ from lbctl.kube.groups import (
 from lbctl.model.address import family_of
 from lbctl.model.node import SpeakerReport
 from lbctl.model.outcome import InvariantBroken, Problem
+from lbctl.model.session import SessionReport
 
 POOLS_CONDITION = "poolReconcilerValid"
 RECONCILED = "Reconciled"
@@ -103,20 +112,63 @@ def service_l2_status(table: Groups, namespace: str, wanted: ServiceL2Status) ->
     if len(families) != 1:
         raise InvariantBroken(f"a ServiceL2Status of {wanted.service} needs one address family")
     resource = table[SERVICE_L2_STATUS]
-    labels = {
-        f"{resource.group}/service-name": wanted.service.name,
-        f"{resource.group}/service-namespace": wanted.service.namespace,
+    named = {
+        "service-name": wanted.service.name,
+        "service-namespace": wanted.service.namespace,
     }
     return Wanted(
         resource=resource,
         metadata={
             "name": status_name(wanted.service, families.pop()),
             "namespace": namespace,
-            # Service names may be longer than label values.
-            "labels": {key: value for key, value in labels.items() if is_label_value(value)},
+            "labels": _labels(resource, named),
         },
         status=render_service_l2_status(wanted, own_schema=resource.own_schema),
     )
+
+
+def service_bgp_status(table: Groups, namespace: str, wanted: ServiceBGPStatus) -> Wanted:
+    """Return the ServiceBGPStatus of one Service, of all nodes together."""
+    resource = table[SERVICE_BGP_STATUS]
+    return Wanted(
+        resource=resource,
+        metadata={
+            "name": service_status_name(wanted.service),
+            "namespace": namespace,
+            "labels": _labels(
+                resource,
+                {
+                    "service-name": wanted.service.name,
+                    "service-namespace": wanted.service.namespace,
+                },
+            ),
+        },
+        status=render_service_bgp_status(wanted, own_schema=resource.own_schema),
+    )
+
+
+def bgp_session_status(
+    table: Groups, namespace: str, report: SpeakerReport, session: SessionReport
+) -> Wanted:
+    """Return the BGPSessionStatus of one session; it goes with the Pod of its speaker."""
+    resource = table[BGP_SESSION_STATUS]
+    return Wanted(
+        resource=resource,
+        metadata={
+            "name": session_status_name(session.node, session.peer),
+            "namespace": namespace,
+            "labels": _labels(resource, {"node": session.node, "peer": session.peer}),
+            "ownerReferences": render_owner_references(report),
+        },
+        status=render_session_status(session),
+    )
+
+
+def _labels(resource: Resource, named: Mapping[str, str]) -> dict[str, str]:
+    """Return labels of the group; a name may be longer than the value of a label."""
+    return {
+        f"{resource.group}/{key}": value for key, value in named.items() if is_label_value(value)
+    }
 
 
 def says_the_same(found: ServiceL2Status, wanted: ServiceL2Status, *, own_schema: bool) -> bool:

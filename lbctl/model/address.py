@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
 from lbctl.model.outcome import Problem
 
@@ -64,6 +65,12 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"
+
+
+@lru_cache(maxsize=4_096)
+def shortest_length(block: Range) -> int:
+    """Return the prefix length of the largest of the CIDRs that make up the range."""
+    return min(network.prefixlen for network in summarize_address_range(block.first, block.last))
 
 
 def parse_range(text: str, path: str) -> Range | Problem:

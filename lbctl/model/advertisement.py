@@ -1,10 +1,13 @@
-"""The layer-2 advertisement: who may be told what, from which nodes and interfaces. Pure."""
+"""Advertisements, on the local network and by BGP: who may be told what, from where. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from lbctl.model.names import LinkName, PoolName
+from lbctl.model.address import Family
+from lbctl.model.community import Alias, Community
+from lbctl.model.names import LinkName, PeerName, PoolName
 from lbctl.model.selector import Selector
 
 
@@ -34,3 +37,34 @@ class L2Advertisement:
     service_selectors: tuple[Selector, ...] = ()
     interfaces: frozenset[LinkName] = frozenset()
     preferred_nodes: tuple[NodePreference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BGPAdvertisement:
+    """Hold a BGPAdvertisement whose fields are valid by themselves.
+
+    Pool names and pool selectors both empty mean every pool; node and service lists and peers
+    empty mean all of them.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    aggregation_length: int = 32
+    aggregation_length_v6: int = 128
+    local_preference: int = 0
+    """0: unset. It is told to peers of our own AS only (RFC 4271 5.1.5)."""
+    communities: tuple[Community | Alias, ...] = ()
+    pools: frozenset[PoolName] = frozenset()
+    pool_selectors: tuple[Selector, ...] = ()
+    node_selectors: tuple[Selector, ...] = ()
+    service_selectors: tuple[Selector, ...] = ()
+    peers: frozenset[PeerName] = frozenset()
+
+    def length(self, family: Family) -> int:
+        """Return the prefix length under which an address of the family is announced."""
+        return self.aggregation_length if family is Family.IPV4 else self.aggregation_length_v6
+
+
+Advertisement: TypeAlias = L2Advertisement | BGPAdvertisement

@@ -12,6 +12,7 @@ from typing import NamedTuple, NewType
 NodeName = NewType("NodeName", str)
 PoolName = NewType("PoolName", str)
 LinkName = NewType("LinkName", str)
+PeerName = NewType("PeerName", str)
 Incarnation = NewType("Incarnation", str)
 """One life of a speaker process; a restarted process is a new member with a new incarnation."""
 

@@ -45,6 +45,12 @@ class Reason(enum.StrEnum):
     INVALID = "Invalid"
     OVERLAPS = "Overlaps"
     MISSING_POOL = "MissingPool"
+    MISSING_PEER = "MissingPeer"
+    MISSING_COMMUNITY = "MissingCommunity"
+    DUPLICATE_COMMUNITY = "DuplicateCommunity"
+    DUPLICATE_PEER = "DuplicatePeer"
+    VRF_UNSUPPORTED = "VrfUnsupported"
+    BFD_UNSUPPORTED = "BfdUnsupported"
     # Why a node does or does not announce an address
     ANNOUNCED = "Announced"
     NOT_ALLOCATED = "NotAllocated"
@@ -64,6 +70,11 @@ class Reason(enum.StrEnum):
     FASTPATH_DOWN = "FastPathDown"
     NO_ENDPOINTS = "NoEndpoints"
     NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
+    AGGREGATE_TOO_WIDE = "AggregateTooWide"
+    CONFLICTING_ADVERTISEMENTS = "ConflictingAdvertisements"
+    NO_PEER = "NoPeer"
+    PEER_NOT_SELECTED = "PeerNotSelected"
+    FAMILY_NOT_ON_SESSION = "FamilyNotOnSession"
     NOT_REPORTED = "NotReported"
     NOT_ELECTED = "NotElected"
 
@@ -86,6 +97,7 @@ _GET_SERVICE = "kubectl -n {namespace} get service {name} -o yaml"
 _GET_POOLS = "lbctl get pools"
 _EXPLAIN = "lbctl explain -n {namespace} {name}"
 _GET_NODE = "kubectl get node {node} -o yaml"
+_GET_PEERS = "kubectl -n {lbctl_namespace} get bgppeers.lbctl.io -o yaml"
 
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ALLOCATED: Explanation(
@@ -232,10 +244,51 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.MISSING_POOL: Explanation(
         title="The advertisement names a pool that does not exist",
-        cause="spec.ipAddressPools of the L2Advertisement has a name that no IPAddressPool has. What "
+        cause="spec.ipAddressPools of the advertisement has a name that no IPAddressPool has. What "
         "it says of other pools is in effect.",
         check=_GET_POOLS,
         cure="Create the pool or correct the name; the order in which you create them is free.",
+    ),
+    Reason.MISSING_PEER: Explanation(
+        title="The advertisement names a peer that does not exist",
+        cause="spec.peers of the BGPAdvertisement has a name that no BGPPeer has. The peers that "
+        "exist are told.",
+        check=_GET_PEERS,
+        cure="Create the peer or correct the name; the order in which you create them is free.",
+    ),
+    Reason.MISSING_COMMUNITY: Explanation(
+        title="The advertisement names a community that nobody defines, and is not in effect",
+        cause="spec.communities of the BGPAdvertisement has a name that no Community object "
+        "defines. Without its communities a route could go where it must not.",
+        check="kubectl -n {lbctl_namespace} get communities.lbctl.io -o yaml",
+        cure="Define the name in a Community object, or correct it.",
+    ),
+    Reason.DUPLICATE_COMMUNITY: Explanation(
+        title="Two objects define a community of this name",
+        cause="An older Community object defines the name, and its value counts. The other names of "
+        "the object are in effect.",
+        check="kubectl -n {lbctl_namespace} get communities.lbctl.io -o yaml",
+        cure="Remove the name from one of the two.",
+    ),
+    Reason.DUPLICATE_PEER: Explanation(
+        title="Two peers mean the same session",
+        cause="An older BGPPeer with the same address, port and source, or the same interface, "
+        "selects the same nodes: it has the session there.",
+        check=_GET_PEERS,
+        cure="Delete one of the two, or let their nodeSelectors select different nodes.",
+    ),
+    Reason.VRF_UNSUPPORTED: Explanation(
+        title="The peer is to be reached through a VRF, which is not there yet",
+        cause="spec.vrf of the BGPPeer is set; sessions run in the node's main routing table only.",
+        check=_GET_PEERS,
+        cure="Drop spec.vrf if the peer can be reached without it. Other peers are not affected.",
+    ),
+    Reason.BFD_UNSUPPORTED: Explanation(
+        title="The peer is to be watched by BFD, which is not there yet",
+        cause="spec.bfdProfile of the BGPPeer is set. A session without it would be slower to "
+        "notice a dead path than you ask for.",
+        check=_GET_PEERS,
+        cure="Drop spec.bfdProfile and set a short spec.holdTime, such as 3s to 9s, in its place.",
     ),
     Reason.ANNOUNCED: Explanation(
         title="A node announces the address",
@@ -251,13 +304,16 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NO_ADVERTISEMENT: Explanation(
         title="No advertisement covers the pool of the address",
-        cause="There is no L2Advertisement that selects this pool and this Service.",
+        cause="There is no L2Advertisement (ARP and NDP) or BGPAdvertisement (BGP) that selects this "
+        "pool and this Service.",
         check="kubectl -n {lbctl_namespace} get l2advertisements.lbctl.io -o yaml",
-        cure="Create an L2Advertisement whose spec.ipAddressPools names the pool (or is empty).",
+        cure="Create an L2Advertisement or a BGPAdvertisement whose spec.ipAddressPools names the "
+        "pool (or is empty).",
     ),
     Reason.NODE_NOT_SELECTED: Explanation(
         title="No advertisement selects the node",
-        cause="The nodeSelectors of the matching L2Advertisements leave the node out.",
+        cause="The nodeSelectors of the matching advertisements, or those of the BGPPeer, leave the "
+        "node out.",
         check=_GET_NODE,
         cure="Label the node or widen the nodeSelectors.",
     ),
@@ -344,6 +400,41 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="externalTrafficPolicy is Local: only nodes with a ready endpoint may announce.",
         check="kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}",
         cure="Run a pod on the node, or use externalTrafficPolicy: Cluster.",
+    ),
+    Reason.AGGREGATE_TOO_WIDE: Explanation(
+        title="The aggregate reaches beyond the pool",
+        cause="aggregationLength or aggregationLengthV6 of the BGPAdvertisement is shorter than the "
+        "prefix of the pool's entry that holds the address, so the route would draw the traffic of "
+        "foreign addresses. Entries that are wide enough are announced.",
+        check=_GET_POOLS,
+        cure="Raise the aggregation length to that of the pool's entry, or widen the entry.",
+    ),
+    Reason.CONFLICTING_ADVERTISEMENTS: Explanation(
+        title="Two advertisements announce one prefix to one peer with different attributes",
+        cause="A route has one local preference, and the BGPAdvertisements that match set two; or "
+        "their communities together are too many.",
+        check="kubectl -n {lbctl_namespace} get bgpadvertisements.lbctl.io -o yaml",
+        cure="Give them the same localPref, or let their peers, nodes, Services or aggregation "
+        "lengths differ.",
+    ),
+    Reason.NO_PEER: Explanation(
+        title="The node keeps no BGP session",
+        cause="There is no BGPPeer, or none that is in effect selects the node.",
+        check=_GET_PEERS,
+        cure="Create a BGPPeer, or repair what the message names.",
+    ),
+    Reason.PEER_NOT_SELECTED: Explanation(
+        title="No advertisement is for this peer",
+        cause="spec.peers of the BGPAdvertisements that match lists other peers.",
+        check="kubectl -n {lbctl_namespace} get bgpadvertisements.lbctl.io -o yaml",
+        cure="Add the peer to spec.peers, or leave the list empty for all of them.",
+    ),
+    Reason.FAMILY_NOT_ON_SESSION: Explanation(
+        title="The session does not carry the address's family",
+        cause="A session carries the routes of its own family, IPv4 or IPv6, unless the BGPPeer "
+        "says otherwise.",
+        check=_GET_PEERS,
+        cure="Set spec.dualStackAddressFamily: true on the BGPPeer, or add a peer of that family.",
     ),
     Reason.NOT_REPORTED: Explanation(
         title="The node that is to announce the address has not reported that it does",

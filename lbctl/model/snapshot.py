@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lbctl.model.advertisement import L2Advertisement
+from lbctl.model.advertisement import BGPAdvertisement, L2Advertisement
+from lbctl.model.community import CommunityAliases
 from lbctl.model.configuration import Configured
 from lbctl.model.endpoints import EndpointSlice
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.node import Node, SpeakerReport
+from lbctl.model.peer import BGPPeer
 from lbctl.model.pool import Pool
 from lbctl.model.service import Service
 
@@ -30,6 +32,11 @@ class Snapshot:
     slices: Mapping[ServiceKey, Mapping[str, EndpointSlice]] = field(default_factory=dict)
     nodes: Mapping[NodeName, Node] = field(default_factory=dict)
     speakers: Mapping[NodeName, SpeakerReport] = field(default_factory=dict)
+    bgp_advertisements: Mapping[ObjectKey, Configured[BGPAdvertisement]] = field(
+        default_factory=dict
+    )
+    communities: Mapping[ObjectKey, Configured[CommunityAliases]] = field(default_factory=dict)
+    peers: Mapping[ObjectKey, Configured[BGPPeer]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

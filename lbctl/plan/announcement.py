@@ -22,7 +22,7 @@ from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.service import Service, TrafficPolicy
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
-from lbctl.plan.claims import lawful_holders, ours, pool_of
+from lbctl.plan.claims import Claims, claims_after, claims_of, holders_of, still_unlawful
 from lbctl.plan.election import elect, first, ranking, succeed
 from lbctl.plan.eligibility import Eligible, Verdict, endpoint_refusal, serving_nodes
 from lbctl.plan.endpoints import EndpointCount, count_endpoints
@@ -152,34 +152,18 @@ def plan_announcements(
         previous = replace(previous, addresses=_moved(previous, reaches), reaches=reaches)
     if not changed.services:
         return previous
-    shown = dict(previous.shown)
-    claimants = dict(previous.claimants)
-    touched: set[Address] = set()
-    for key in changed.services:
-        before = shown.pop(key, ())
-        after = _shown(snapshot.services.get(key), load_balancer_class)
-        touched.update(before, after)
-        for address in before:
-            claimants[address] -= {key}
-        for address in after:
-            claimants[address] = claimants.get(address, frozenset()) | {key}
-        if after:
-            shown[key] = after
+    before = Claims(shown=previous.shown, claimants=previous.claimants)
+    claims, touched = claims_after(before, snapshot.services, changed.services, load_balancer_class)
     addresses = dict(previous.addresses)
-    unlawful = dict(previous.unlawful)
     for address in touched:
-        if not claimants[address]:
-            del claimants[address]
         addresses.pop(address, None)
-    for key in changed.services | {key for one in touched for key in claimants.get(one, ())}:
-        kept = {a: no for a, no in unlawful.pop(key, {}).items() if a not in touched}
-        if kept:
-            unlawful[key] = kept
+    sharers = {key for one in touched for key in claims.claimants.get(one, ())}
+    unlawful = still_unlawful(previous.unlawful, changed.services | sharers, touched)
     _judge(
         snapshot,
         previous.reaches,
         touched,
-        claimants=claimants,
+        claimants=claims.claimants,
         addresses=addresses,
         unlawful=unlawful,
         former=previous.addresses,
@@ -187,8 +171,8 @@ def plan_announcements(
     return Announcement(
         addresses=addresses,
         unlawful=unlawful,
-        shown=shown,
-        claimants=claimants,
+        shown=claims.shown,
+        claimants=claims.claimants,
         reaches=previous.reaches,
     )
 
@@ -245,22 +229,11 @@ def _moved(previous: Announcement, reaches: Reaches) -> Mapping[Address, Address
 def _full_plan(
     snapshot: Snapshot, load_balancer_class: str | None, previous: Announcement | None
 ) -> Announcement:
-    shown: dict[ServiceKey, tuple[Address, ...]] = {}
-    claimants: dict[Address, frozenset[ServiceKey]] = {}
-    for key, service in snapshot.services.items():
-        found = _shown(service, load_balancer_class)
-        if found:
-            shown[key] = found
-        for address in found:
-            claimants[address] = claimants.get(address, frozenset()) | {key}
+    claims = claims_of(snapshot.services, load_balancer_class)
     former = {} if previous is None else previous.addresses
-    return judge_addresses(snapshot, survey(snapshot), claimants, shown=shown, former=former)
-
-
-def _shown(service: Service | None, load_balancer_class: str | None) -> tuple[Address, ...]:
-    if service is None or not service.addresses or ours(service, load_balancer_class) is not None:
-        return ()
-    return tuple(dict.fromkeys(service.addresses))
+    return judge_addresses(
+        snapshot, survey(snapshot), claims.claimants, shown=claims.shown, former=former
+    )
 
 
 def _judge(
@@ -276,26 +249,10 @@ def _judge(
     """Fill `addresses` and `unlawful` for the addresses in `touched`."""
     came = _Newcomers()
     for address in touched:
-        services: list[Service] = []
-        pool: PoolName | None = None
-        refused: dict[ServiceKey, Refused] = {}
-        for key in claimants.get(address, ()):
-            service = snapshot.services.get(key)
-            if service is None:
-                # Deleted from the live map an instant ago; its change is still on the way.
-                continue
-            found = pool_of(address, service, reaches.pools)
-            if found is None:
-                refused[key] = Refused(
-                    reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail=f"{address} lies in no pool"
-                )
-            else:
-                pool = found
-                services.append(service)
+        pool, holders, refused = holders_of(
+            address, claimants.get(address, ()), snapshot.services, reaches.pools
+        )
         if pool is not None:
-            holders, younger = lawful_holders(services)
-            refused |= younger
-            pool = pool_of(address, holders[0], reaches.pools) or pool
             parts = tuple(_judged(snapshot, reaches, address, pool, holder) for holder in holders)
             addresses[address] = _decide(reaches, address, pool, parts, former.get(address), came)
         for key, refusal in refused.items():

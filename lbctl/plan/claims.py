@@ -4,12 +4,14 @@ The status is written by the controller, but a paused leader or a person may lea
 a speaker believes an entry only if the Service is ours, the address lies in a pool, and nobody
 older holds the same address without sharing it (never announce the younger). A pool that was
 edited into nonsense has no ranges any more, but its Services keep their addresses: then the mark
-on the Service counts. Called by `lbctl.plan.announcement`.
+on the Service counts. `Claims` follows who shows what from one plan to the next. Called by
+`lbctl.plan.announcement` and `lbctl.plan.routes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from lbctl.model.address import Address
@@ -24,6 +26,102 @@ from lbctl.plan.sharing import sharing_refusal
 LOAD_BALANCER: Final = "LoadBalancer"
 
 PoolsByName = Mapping[PoolName, Configured[Pool]]
+
+
+Services = Mapping[ServiceKey, Service]
+Unlawful = Mapping[ServiceKey, Mapping[Address, Refused]]
+"""Why an address in a Service's status is not announced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Hold the addresses that Services of ours show, and the same turned around."""
+
+    shown: Mapping[ServiceKey, tuple[Address, ...]] = field(default_factory=dict)
+    claimants: Mapping[Address, frozenset[ServiceKey]] = field(default_factory=dict)
+
+
+def claims_of(services: Services, load_balancer_class: str | None) -> Claims:
+    """Return who shows what, from nothing."""
+    shown: dict[ServiceKey, tuple[Address, ...]] = {}
+    claimants: dict[Address, frozenset[ServiceKey]] = {}
+    for key, service in services.items():
+        found = _shown(service, load_balancer_class)
+        if found:
+            shown[key] = found
+        for address in found:
+            claimants[address] = claimants.get(address, frozenset()) | {key}
+    return Claims(shown=shown, claimants=claimants)
+
+
+def claims_after(
+    before: Claims,
+    services: Services,
+    changed: Iterable[ServiceKey],
+    load_balancer_class: str | None,
+) -> tuple[Claims, frozenset[Address]]:
+    """Return who shows what now, and the addresses that a changed Service has or had."""
+    shown = dict(before.shown)
+    claimants = dict(before.claimants)
+    touched: set[Address] = set()
+    for key in changed:
+        had = shown.pop(key, ())
+        has = _shown(services.get(key), load_balancer_class)
+        touched.update(had, has)
+        for address in had:
+            claimants[address] -= {key}
+        for address in has:
+            claimants[address] = claimants.get(address, frozenset()) | {key}
+        if has:
+            shown[key] = has
+    for address in touched:
+        if not claimants[address]:
+            del claimants[address]
+    return Claims(shown=shown, claimants=claimants), frozenset(touched)
+
+
+def _shown(service: Service | None, load_balancer_class: str | None) -> tuple[Address, ...]:
+    if service is None or not service.addresses or ours(service, load_balancer_class) is not None:
+        return ()
+    return tuple(dict.fromkeys(service.addresses))
+
+
+def still_unlawful(
+    unlawful: Unlawful, keys: Iterable[ServiceKey], touched: Collection[Address]
+) -> dict[ServiceKey, Mapping[Address, Refused]]:
+    """Return what stays of `unlawful` when these addresses of these Services are judged again."""
+    stays = dict(unlawful)
+    for key in keys:
+        kept = {a: no for a, no in stays.pop(key, {}).items() if a not in touched}
+        if kept:
+            stays[key] = kept
+    return stays
+
+
+def holders_of(
+    address: Address, claimants: Iterable[ServiceKey], services: Services, pools: PoolsByName
+) -> tuple[PoolName | None, tuple[Service, ...], dict[ServiceKey, Refused]]:
+    """Return the pool of an address, its lawful holders, and why not the other claimants.
+
+    Without a pool nobody holds it.
+    """
+    found: list[Service] = []
+    refused: dict[ServiceKey, Refused] = {}
+    for key in claimants:
+        service = services.get(key)
+        if service is None:
+            # Deleted from the live map an instant ago; its change is still on the way.
+            continue
+        if pool_of(address, service, pools) is None:
+            refused[key] = Refused(
+                reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail=f"{address} lies in no pool"
+            )
+        else:
+            found.append(service)
+    if not found:
+        return None, (), refused
+    holders, younger = lawful_holders(found)
+    return pool_of(address, holders[0], pools), holders, refused | younger
 
 
 def pools_by_name(pools: Mapping[ObjectKey, Configured[Pool]]) -> PoolsByName:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lbctl.model.address import Family
-from lbctl.model.advertisement import L2Advertisement
+from lbctl.model.advertisement import Advertisement, L2Advertisement
 from lbctl.model.names import LinkName, NodeName
 from lbctl.model.node import Link, Node, SpeakerReport
 from lbctl.model.outcome import Refused
@@ -95,7 +95,7 @@ def placement(
     return {family: link_verdict(report, wanted, family) for family in families}
 
 
-def selects_node(advertisement: L2Advertisement, node: Node) -> bool:
+def selects_node(advertisement: Advertisement, node: Node) -> bool:
     """Return whether the advertisement covers the node; no selectors cover every node."""
     return not advertisement.node_selectors or any_matches(
         advertisement.node_selectors, node.labels
@@ -115,7 +115,24 @@ def believed(nodes: Mapping[NodeName, Node]) -> Mapping[NodeName, Node]:
 
 
 def node_refusal(node: Node, report: SpeakerReport | None) -> Refused | None:
-    """Judge the Node and its speaker, whatever the Service."""
+    """Judge the Node and its speaker for layer 2, whatever the Service."""
+    refused = barred(node, report)
+    if refused is not None:
+        return refused
+    if not node.ready:
+        return _refuse(Reason.NODE_NOT_READY, f"node {node.name} is not Ready")
+    refused = leaving(node, report)
+    if refused is not None or report is None:
+        return refused
+    if not report.fastpath_connected:
+        return _refuse(
+            Reason.FASTPATH_DOWN, f"lb-speaker on {node.name} has no connection to lb-fastpath"
+        )
+    return None
+
+
+def barred(node: Node, report: SpeakerReport | None) -> Refused | None:
+    """Say whether the Node itself must not announce."""
     if EXCLUDE_LABEL in node.labels and not (report and report.ignores_exclude_label):
         return _refuse(Reason.NODE_EXCLUDED, f"node {node.name} has the label {EXCLUDE_LABEL}")
     if node.network_unavailable:
@@ -127,18 +144,17 @@ def node_refusal(node: Node, report: SpeakerReport | None) -> Refused | None:
             Reason.NODE_OUT_OF_SERVICE,
             f"node {node.name} has the taint node.kubernetes.io/out-of-service",
         )
-    if not node.ready:
-        return _refuse(Reason.NODE_NOT_READY, f"node {node.name} is not Ready")
+    return None
+
+
+def leaving(node: Node, report: SpeakerReport | None) -> Refused | None:
+    """Say whether the Node's speaker is missing, or gives its addresses away."""
     if report is None:
         return _no_speaker(node)
     if node.drain_requested:
         return _refuse(Reason.NODE_DRAINING, f"node {node.name} has the annotation lbctl.io/drain")
     if report.draining:
         return _refuse(Reason.NODE_DRAINING, f"the speaker on {node.name} is shutting down")
-    if not report.fastpath_connected:
-        return _refuse(
-            Reason.FASTPATH_DOWN, f"lb-speaker on {node.name} has no connection to lb-fastpath"
-        )
     return None
 
 

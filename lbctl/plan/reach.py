@@ -21,11 +21,10 @@ from lbctl.model.configuration import Configured
 from lbctl.model.names import NodeName, ObjectKey, PoolName
 from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.outcome import Refused
-from lbctl.model.pool import Pool
 from lbctl.model.reason import Reason
-from lbctl.model.selector import any_matches
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
+from lbctl.plan.advertisements import covers, selects_service
 from lbctl.plan.claims import PoolsByName, pools_by_name
 from lbctl.plan.election import narrowed
 from lbctl.plan.eligibility import Eligible, believed, placement, selects_node
@@ -112,11 +111,7 @@ class Reaches:
 
     def matching(self, service: Service, pool: PoolName) -> tuple[L2Advertisement, ...]:
         """Return the advertisements that cover the pool and the Service."""
-        return tuple(
-            item
-            for item in self.covering(pool)
-            if not item.service_selectors or any_matches(item.service_selectors, service.labels)
-        )
+        return tuple(item for item in self.covering(pool) if selects_service(item, service))
 
     def uncovered(self, service: Service, pool: PoolName) -> Refused | None:
         """Return what is wrong when no advertisement covers the pool and the Service."""
@@ -140,7 +135,7 @@ class Reaches:
         """
         if pool not in self._by_pool:
             self._by_pool[pool] = tuple(
-                item for item in self.advertisements if _covers(item, self.pools[pool])
+                item for item in self.advertisements if covers(item, self.pools[pool])
             )
         return self._by_pool[pool]
 
@@ -231,15 +226,6 @@ def _valid(
 ) -> tuple[L2Advertisement, ...]:
     ordered = sorted(advertisements.items(), key=lambda item: item[0])
     return tuple(item.spec for _, item in ordered if item.spec is not None)
-
-
-def _covers(advertisement: L2Advertisement, pool: Configured[Pool]) -> bool:
-    if not advertisement.pools and not advertisement.pool_selectors:
-        return True
-    if pool.key.name in advertisement.pools:
-        return True
-    # A pool that cannot be read has no labels that one could trust.
-    return pool.spec is not None and any_matches(advertisement.pool_selectors, pool.spec.labels)
 
 
 def _judge(

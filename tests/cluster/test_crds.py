@@ -38,6 +38,7 @@ from lbctl.model.configuration import Verdict
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
 from lbctl.model.reason import Reason
+from tests.support.bgp_cases import CASES, Case
 from tests.support.bounds import RULES, Bound, all_bounds, breaking, sample
 from tests.support.builders import make_link, make_speaker
 from tests.support.cluster import (
@@ -205,6 +206,15 @@ def test_an_advertisement_is_judged_alike_by_server_and_parser(
     found = parse_l2_advertisement(body)
     assert found is not None
     assert [problem.path for problem in found.problems] == ([path] if path else [])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_bgp_object_is_judged_by_the_server_as_by_the_parser(api: RawApi, case: Case) -> None:
+    body = body_of(case.kind, spec=case.spec)
+    body["metadata"]["name"] = "judged"
+    status, answer, _ = api.send("POST", f"{collection(case.kind)}?dryRun=All", body)
+    assert status == (422 if case.path else 201), answer
+    assert case.path in answer.get("message", "")
 
 
 SAYS = {

@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbctl.kube.crds.addresses import RANGE
+from lbctl.kube.crds import bgp_advertisement, bgp_peer_rules
+from lbctl.kube.crds.addresses import NEIGHBOR, RANGE, ROUTER_ID
+from lbctl.kube.crds.bgp_peer import KIND as BGP_PEER
+from lbctl.kube.crds.communities import COMMUNITY, COMMUNITY_OR_ALIAS
+from lbctl.kube.crds.durations import DURATION_PATTERN
 from lbctl.kube.crds.kinds import KINDS
-from lbctl.kube.crds.reading import LABEL_KEY_PATTERN, LABEL_VALUE_PATTERN
+from lbctl.kube.crds.reading import LABEL_KEY_PATTERN, LABEL_VALUE_PATTERN, LINK_NAME_PATTERN
 from lbctl.kube.crds.schema import definition
 from lbctl.kube.crds.selectors import EXPRESSION
 from lbctl.kube.crds.table import Kind
@@ -25,7 +29,8 @@ GONE = object()
 SAMPLES: Mapping[str, str] = {
     LABEL_KEY_PATTERN: "app",
     LABEL_VALUE_PATTERN: "a",
-    r"^[^/ \t\r\n]+$": "eth0",
+    LINK_NAME_PATTERN: "eth0",
+    "^[^:]*$": "no-export",
     "date-time": "2026-01-01T00:00:00Z",
 }
 """A good value for each pattern and format."""
@@ -33,7 +38,9 @@ SAMPLES: Mapping[str, str] = {
 OFFENDERS: Mapping[str, str] = {
     LABEL_KEY_PATTERN: "-app",
     LABEL_VALUE_PATTERN: "a b",
-    r"^[^/ \t\r\n]+$": "eth/0",
+    LINK_NAME_PATTERN: "eth/0",
+    "^[^:]*$": "no:export",
+    DURATION_PATTERN: "soon",
     "date-time": "yesterday",
 }
 """A value of lawful length that each pattern and format refuses."""
@@ -70,7 +77,51 @@ class Bound:
         return text[1:]
 
 
+PEER: Mapping[str, Any] = {"myASN": 64500, "peerASN": 64501, "peerAddress": "192.0.2.1"}
+
+
+def _peers(**wrong: Any) -> RuleCase:
+    """Return a good peer and the same with these fields; None takes one away."""
+    bad = {name: value for name, value in {**PEER, **wrong}.items() if value is not None}
+    return RuleCase(good=PEER, bad=bad)
+
+
+_PEER_CASES = (
+    _peers(dynamicASN="external"),
+    _peers(peerAddress=None),
+    _peers(localASN=64501),
+    _peers(peerASN=64500, ebgpMultiHop=True),
+    _peers(ebgpMultiHop=True, ttlSecurityHops=1),
+    _peers(peerAddress=None, interface="eth0", sourceAddress="192.0.2.9"),
+    _peers(sourceAddress="2001:db8::1"),
+    _peers(holdTime="9s", keepaliveTime="10s"),
+    _peers(password="x", passwordSecret={"name": "x"}),
+    _peers(disableMP=True, dualStackAddressFamily=True),
+)
+
+
+def _spans() -> Mapping[str, RuleCase]:
+    assert BGP_PEER.spec is not None
+    types = {one.name: one.type for one in BGP_PEER.spec.fields}
+    bad = {"holdTime": "2s", "keepaliveTime": "21846s", "connectTime": "1500ms"}
+    return {
+        types[name].rules[0].cel: RuleCase(good="9s", bad=text)  # type: ignore[union-attr]
+        for name, text in bad.items()
+    }
+
+
 RULES: Mapping[str, RuleCase] = {
+    **{rule.cel: case for rule, case in zip(bgp_peer_rules.RULES, _PEER_CASES, strict=True)},
+    **_spans(),
+    bgp_peer_rules.SECRET_RULES[0].cel: RuleCase(good="x", bad="\u00e4" * 41),
+    NEIGHBOR.rules[0].cel: RuleCase(good="192.0.2.1", bad="224.0.0.1"),
+    NEIGHBOR.rules[1].cel: RuleCase(good="192.0.2.1", bad="fe80::1"),
+    ROUTER_ID.rules[0].cel: RuleCase(good="192.0.2.1", bad="2001:db8::1"),
+    COMMUNITY.rules[0].cel: RuleCase(good="64500:1", bad="64500:65536"),
+    COMMUNITY_OR_ALIAS.rules[0].cel: RuleCase(good="64500:1", bad="large:64500:1"),
+    bgp_advertisement.RULES[0].cel: RuleCase(
+        good={}, bad={"serviceSelectors": [{}], "aggregationLength": 24}
+    ),
     RANGE.rules[0].cel: RuleCase(good="192.0.2.0/24", bad="192.0.2.1"),
     RANGE.rules[1].cel: RuleCase(good="192.0.2.0/24", bad="192.0.2.9-192.0.2.1"),
     EXPRESSION.rules[0].cel: RuleCase(

@@ -6,7 +6,14 @@ from aiohttp import web
 
 from tests.support.fake_api import FakeApi
 
-KINDS = (("ipaddresspools", "IPAddressPool"), ("l2advertisements", "L2Advertisement"))
+KINDS = (
+    ("ipaddresspools", "IPAddressPool"),
+    ("l2advertisements", "L2Advertisement"),
+    ("bgpadvertisements", "BGPAdvertisement"),
+    ("communities", "Community"),
+    ("bfdprofiles", "BFDProfile"),
+)
+PEERS = (("bgppeers", "BGPPeer"),)
 RESOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     "v1": (("namespaces", "Namespace"), ("events", "Event")),
     "apiextensions.k8s.io/v1": (("customresourcedefinitions", "CustomResourceDefinition"),),
@@ -14,8 +21,9 @@ RESOURCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
         ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
     ),
-    "lbctl.io/v1beta1": KINDS,
+    "lbctl.io/v1beta1": KINDS + PEERS,
     "metallb.io/v1beta1": KINDS,
+    "metallb.io/v1beta2": PEERS,
 }
 
 
@@ -52,6 +60,6 @@ def _resource(plural: str, kind: str) -> dict[str, object]:
         "name": plural,
         "singularName": kind.lower(),
         "kind": kind,
-        "namespaced": plural in {"events", "ipaddresspools", "l2advertisements"},
+        "namespaced": plural == "events" or (plural, kind) in KINDS + PEERS,
         "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
     }

@@ -14,7 +14,7 @@ from typing import Any
 from lbctl.kube.crds.ip_address_pool import COUNTERS
 from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.schema import definition
-from lbctl.kube.groups import METALLB_GROUP, SPEAKER_STATUS
+from lbctl.kube.groups import METALLB_GROUP, OURS_ALONE, Groups, groups
 
 SYSTEM = "metallb-system"
 WEBHOOK = "metallb-webhook-configuration"
@@ -22,7 +22,12 @@ WEBHOOK = "metallb-webhook-configuration"
 _OURS = {
     "IPAddressPool": ("conditions",),
     "L2Advertisement": ("conditions",),
+    "BGPPeer": ("conditions",),
+    "BGPAdvertisement": ("conditions",),
+    "Community": ("conditions",),
+    "BFDProfile": ("conditions",),
     "ServiceL2Status": ("addresses", "epoch"),
+    "ServiceBGPStatus": ("addresses", "nodes", "sessions"),
     "ConfigurationState": (),
 }
 """Fields of the status that MetalLB's kinds do not have."""
@@ -34,9 +39,12 @@ _LIMITS = {
 
 def definitions() -> list[dict[str, Any]]:
     """Return MetalLB's CRDs of the kinds that we serve."""
-    found = [definition(kind) for kind in KINDS if kind.kind != SPEAKER_STATUS]
+    table = groups(METALLB_GROUP)
+    assert isinstance(table, Groups)
+    found = [definition(kind) for kind in KINDS if kind.kind not in OURS_ALONE]
     for one in found:
         spec = one["spec"]
+        spec["versions"][0]["name"] = table[spec["names"]["kind"]].version
         spec["group"] = METALLB_GROUP
         one["metadata"]["name"] = f"{spec['names']['plural']}.{METALLB_GROUP}"
         (version,) = spec["versions"]
@@ -51,8 +59,9 @@ def definitions() -> list[dict[str, Any]]:
         for part in ("spec", "status"):
             if part in properties:
                 _relax(properties[part])
-        if spec["names"]["kind"] == "ServiceL2Status":
+        if spec["names"]["kind"] in {"ServiceL2Status", "ServiceBGPStatus"}:
             for name in ("node", "serviceName", "serviceNamespace"):
+                status["properties"].setdefault(name, {"type": "string"})
                 status["properties"][name]["x-kubernetes-validations"] = [
                     {"rule": "self == oldSelf", "message": "Value is immutable"}
                 ]

@@ -8,7 +8,7 @@ address appear in two families.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from lbctl.kube.crds.reading import shown
@@ -17,6 +17,7 @@ from lbctl.model.address import Address, Range, parse_address, parse_range
 from lbctl.model.outcome import Problem
 
 RANGE_MAX = 100
+ADDRESS_MAX = 64
 _PREFIX_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
 
 
@@ -107,3 +108,86 @@ RANGE = Text(
     ),
     parse=strict_range,
 )
+
+
+def _neighbor(text: str, path: str) -> Address | Problem | None:
+    """Return an address that a host can have, or the problem; an empty text says nothing."""
+    if not text:
+        return None
+    address = strict_address(text, path)
+    if isinstance(address, Problem):
+        return address
+    if text != text.strip():
+        return Problem(path=path, message=f"{shown(text)} has blanks around the address")
+    if not _is_unicast(address):
+        return Problem(path=path, message=f"{shown(text)} {_UNICAST}")
+    if isinstance(address, IPv6Address) and address.is_link_local:
+        return Problem(path=path, message=f"{shown(text)} {_NO_LINK_LOCAL}")
+    return address
+
+
+def _is_unicast(address: Address) -> bool:
+    """Judge as Go's netip does, which the CEL rule asks."""
+    return not (
+        address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255")
+    )
+
+
+def _spells_unicast(value: Any) -> bool:
+    address = strict_address(value, "")
+    return not value or (
+        not isinstance(address, Problem) and value == value.strip() and _is_unicast(address)
+    )
+
+
+def _spells_no_link_local(value: Any) -> bool:
+    address = parse_address(value)
+    return not (isinstance(address, IPv6Address) and address.is_link_local)
+
+
+_UNICAST = "must be the IP address of a host, such as 192.0.2.1 or 2001:db8::1"
+_NO_LINK_LOCAL = "must not be link-local; name the interface in spec.interface instead"
+
+NEIGHBOR = Text(
+    max_length=ADDRESS_MAX,
+    rules=(
+        Rule(
+            cel="self == '' || (isIP(self) && (ip(self).isGlobalUnicast() || "
+            "ip(self).isLoopback() || ip(self).isLinkLocalUnicast()))",
+            message=_UNICAST,
+            holds=_spells_unicast,
+        ),
+        Rule(
+            cel="!isIP(self) || ip(self).family() == 4 || !ip(self).isLinkLocalUnicast()",
+            message=_NO_LINK_LOCAL,
+            holds=_spells_no_link_local,
+        ),
+    ),
+    parse=_neighbor,
+)
+"""The address of one end of a session; IPv6 link-local ones mean nothing without an interface."""
+
+
+def _router_id(text: str, path: str) -> IPv4Address | Problem | None:
+    if not text:
+        return None
+    address = parse_address(text)
+    if isinstance(address, IPv4Address) and not address.is_unspecified and text == text.strip():
+        return address
+    return Problem(path=path, message=f"{shown(text)} {_ROUTER_ID}")
+
+
+_ROUTER_ID = "must be written as an IPv4 address other than 0.0.0.0"
+
+ROUTER_ID = Text(
+    max_length=ADDRESS_MAX,
+    rules=(
+        Rule(
+            cel="self == '' || (isIP(self) && ip(self).family() == 4 && !ip(self).isUnspecified())",
+            message=_ROUTER_ID,
+            holds=lambda value: not isinstance(_router_id(value, ""), Problem),
+        ),
+    ),
+    parse=_router_id,
+)
+"""A BGP Identifier: any number of 32 bits but 0 (RFC 6286 2.1)."""

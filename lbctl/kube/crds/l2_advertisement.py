@@ -7,16 +7,18 @@ from typing import Any
 
 from lbctl.kube.configured import Written, configured
 from lbctl.kube.crds.conditions import CONDITIONS
-from lbctl.kube.crds.selectors import SELECTOR, SELECTORS, SELECTORS_MAX, render_selector
+from lbctl.kube.crds.reading import LINK_NAME_MAX, LINK_NAME_PATTERN, LINK_NAME_WORDS
+from lbctl.kube.crds.scope import SCOPE, scope
+from lbctl.kube.crds.selectors import SELECTOR, SELECTORS_MAX, render_selector
 from lbctl.kube.crds.table import Column, Field, Integer, Kind, ListOf, Struct, Text
 from lbctl.kube.loose import Metadata
 from lbctl.model.advertisement import L2Advertisement, NodePreference
 from lbctl.model.outcome import Problem
 
-POOLS_MAX = 1_000
 INTERFACES_MAX = 256
-LINK_NAME_MAX = 15
-"""IFNAMSIZ (16) less the closing zero."""
+LINK_NAME = Text(
+    max_length=LINK_NAME_MAX, min_length=1, pattern=LINK_NAME_PATTERN, says=LINK_NAME_WORDS
+)
 
 
 def _preference(fields: Mapping[str, Any]) -> NodePreference:
@@ -31,39 +33,11 @@ KIND = Kind(
     "NDP, from which nodes and interfaces.",
     spec=Struct(
         fields=(
-            Field(
-                name="ipAddressPools",
-                type=ListOf(
-                    item=Text(max_length=253, min_length=1), max_items=POOLS_MAX, unique=True
-                ),
-                description="Pools by name; names of no pool are ignored. With "
-                "ipAddressPoolSelectors also empty: every pool.",
-            ),
-            Field(
-                name="ipAddressPoolSelectors",
-                type=SELECTORS,
-                description="Pools by label, united with ipAddressPools.",
-            ),
-            Field(
-                name="nodeSelectors",
-                type=SELECTORS,
-                description="Nodes that may announce, one of which must match; empty: every node.",
-            ),
-            Field(
-                name="serviceSelectors",
-                type=SELECTORS,
-                description="Services that are announced, one of which must match; empty: every "
-                "Service.",
-            ),
+            *SCOPE,
             Field(
                 name="interfaces",
                 type=ListOf(
-                    item=Text(
-                        max_length=LINK_NAME_MAX,
-                        min_length=1,
-                        pattern=r"^[^/ \t\r\n]+$",
-                        says="an interface name (no blank, no slash)",
-                    ),
+                    item=LINK_NAME,
                     max_items=INTERFACES_MAX,
                     unique=True,
                 ),
@@ -158,10 +132,7 @@ def _advertisement(
         namespace=metadata.namespace,
         uid=metadata.uid,
         generation=metadata.generation,
-        pools=frozenset(fields["ipAddressPools"] or ()),
-        pool_selectors=fields["ipAddressPoolSelectors"] or (),
-        node_selectors=fields["nodeSelectors"] or (),
-        service_selectors=fields["serviceSelectors"] or (),
+        **scope(fields),
         interfaces=frozenset(fields["interfaces"] or ()),
         preferred_nodes=fields["preferredNodeSelectors"] or (),
     )

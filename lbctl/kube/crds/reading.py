@@ -23,6 +23,10 @@ LABEL_VALUE_MAX = 63
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 LABEL_KEY_WORDS = "a label key such as app or example.com/tier"
 LABEL_VALUE_WORDS = "a label value (letters, digits, '-', '_' and '.')"
+LINK_NAME_MAX = 15
+"""IFNAMSIZ (16) less the closing zero."""
+LINK_NAME_PATTERN = r"^[^/ \t\r\n]*$"
+LINK_NAME_WORDS = "an interface name (no blank, no slash)"
 
 SHOWN_LENGTH = 80
 """A foreign value is quoted in messages up to this length: who fills a field with a megabyte
@@ -58,8 +62,9 @@ def shown(value: Any) -> str:
 
 
 def _read_text(declared: Text, value: Any, path: str, problems: list[Problem]) -> Any:
+    spelled = "what it holds" if declared.secret else shown(value)
     if not isinstance(value, str):
-        problems.append(Problem(path=path, message=f"{shown(value)} is not a string"))
+        problems.append(Problem(path=path, message=f"{spelled} is not a string"))
         return None
     before = len(problems)
     if len(value) < declared.min_length:
@@ -68,15 +73,15 @@ def _read_text(declared: Text, value: Any, path: str, problems: list[Problem]) -
         problems.append(
             Problem(
                 path=path,
-                message=f"{shown(value)} has {len(value):,} characters; "
+                message=f"{spelled} has {len(value):,} characters; "
                 f"at most {declared.max_length:,} are allowed",
             )
         )
     elif declared.enum and value not in declared.enum:
         allowed = ", ".join(declared.enum)
-        problems.append(Problem(path=path, message=f"{shown(value)} is not one of {allowed}"))
+        problems.append(Problem(path=path, message=f"{spelled} is not one of {allowed}"))
     elif declared.pattern and not _compiled(declared.pattern).fullmatch(value):
-        problems.append(Problem(path=path, message=f"{shown(value)} is not {declared.says}"))
+        problems.append(Problem(path=path, message=f"{spelled} is not {declared.says}"))
     if len(problems) > before:
         return None
     if declared.parse is None:

@@ -11,23 +11,21 @@ of another node is therefore deleted and created again (lbctl.kube.patches).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from lbctl.kube.crds.conditions import INT64_MAX
 from lbctl.kube.crds.table import Column, Field, Integer, Kind, ListOf, Rule, Struct, Text
 from lbctl.kube.loose import mapping, metadata_of, number, objects, text, texts
+from lbctl.kube.naming import object_name
 from lbctl.model.address import Address, Family, parse_address
 from lbctl.model.membership import ViewNumber
 from lbctl.model.names import LinkName, NodeName, ServiceKey
 from lbctl.plan.announced import Sent
 
-NAME_MAX = 253
-DIGEST_LENGTH = 16
 
-
-def _fixed(what: str) -> tuple[Rule, ...]:
+def fixed(what: str) -> tuple[Rule, ...]:
+    """Return the rule that a field, once written, stays as it is."""
     return (
         Rule(
             cel="self == oldSelf",
@@ -54,12 +52,12 @@ KIND = Kind(
             ),
             Field(
                 name="serviceName",
-                type=Text(max_length=253, rules=_fixed("serviceName")),
+                type=Text(max_length=253, rules=fixed("serviceName")),
                 description="The Service's name.",
             ),
             Field(
                 name="serviceNamespace",
-                type=Text(max_length=253, rules=_fixed("serviceNamespace")),
+                type=Text(max_length=253, rules=fixed("serviceNamespace")),
                 description="The Service's namespace.",
             ),
             Field(
@@ -156,13 +154,7 @@ def status_name(service: ServiceKey, family: Family) -> str:
     writer; hence the family. A dot is in no namespace (RFC 1123 label), so the plain name is
     unambiguous as long as it fits; a longer one is cut and carries a digest of the whole.
     """
-    suffix = f".{family.lower()}"
-    plain = f"{service.namespace}.{service.name}"
-    if len(plain) + len(suffix) <= NAME_MAX:
-        return plain + suffix
-    digest = hashlib.sha256(plain.encode()).hexdigest()[:DIGEST_LENGTH]
-    room = NAME_MAX - len(suffix) - DIGEST_LENGTH - 1
-    return f"{plain[:room].rstrip('.-')}-{digest}{suffix}"
+    return object_name(f"{service.namespace}.{service.name}", f".{family.lower()}")
 
 
 def family_spoken_of(status: ServiceL2Status) -> Family | None:

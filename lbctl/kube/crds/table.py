@@ -34,7 +34,7 @@ class Text:
     """Hold a string. `parse` turns it into a model value or says what is wrong with it.
 
     `pattern` is anchored and written so that RE2 and Python's re agree on it; `says` is the
-    pattern in words.
+    pattern in words. A `secret` is never repeated in a message.
     """
 
     max_length: int
@@ -45,6 +45,7 @@ class Text:
     format: str = ""
     rules: tuple[Rule, ...] = ()
     parse: Callable[[str, str], object] | None = None
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from lbctl.controller.admission import Admitted, Answer, Denied, Judge
+from lbctl.kube.crds.bgp_peer import parse_bgp_peer
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
 from lbctl.kube.fold import project_pool
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.advertisements import judge_advertisement
+from lbctl.plan.peers import judge_peer
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
+from tests.support.bgp_cases import CASES, Case, peer
 
 NAMESPACE = "lbctl-system"
 
@@ -42,7 +45,14 @@ def ask(
     new: dict[str, Any], old: dict[str, Any] | None = None, book: PoolBook = NO_POOLS
 ) -> Answer:
     judge = Judge(lambda: book, namespace=NAMESPACE)
-    asked = {"IPAddressPool": judge.pool, "L2Advertisement": judge.advertisement}
+    asked = {
+        "IPAddressPool": judge.pool,
+        "L2Advertisement": judge.advertisement,
+        "BGPPeer": judge.peer,
+        "BGPAdvertisement": judge.bgp_advertisement,
+        "Community": judge.community,
+        "BFDProfile": judge.bfd_profile,
+    }
     return asked[new["kind"]](new, old)
 
 
@@ -299,7 +309,60 @@ def test_a_pool_that_an_advertisement_names_and_nobody_has_is_a_warning() -> Non
     ]
 
 
-@pytest.mark.parametrize("kind", ["IPAddressPool", "L2Advertisement"])
+REFUSED_FOR_NOW = peer(vrf="red", bfdProfile="fast")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != REFUSED_FOR_NOW], ids=str)
+def test_a_bgp_object_passes_or_is_refused_with_its_field(case: Case) -> None:
+    answer = ask(body(case.kind.kind, case.spec))
+    if not case.path:
+        assert answer == Admitted()
+        return
+    assert isinstance(answer, Denied)
+    assert answer.message.startswith(f"{case.kind.kind} {NAMESPACE}/tried: {case.path}: ")
+    assert case.words in answer.message
+
+
+@pytest.mark.parametrize("field", ["vrf", "bfdProfile"])
+def test_what_a_session_cannot_do_yet_is_refused_at_the_door_as_in_the_condition(
+    field: str,
+) -> None:
+    new = body("BGPPeer", peer(**{field: "x"}).spec)
+    found = parse_bgp_peer(new)
+    assert found is not None
+    answer = ask(new)
+    assert isinstance(answer, Denied)
+    assert answer.message == f"{found.key}: {judge_peer(found).message}"
+    assert f"spec.{field}: " in answer.message
+
+
+def test_a_bfd_profile_passes_or_is_refused_with_its_field() -> None:
+    assert ask(body("BFDProfile", {"receiveInterval": 10})) == Admitted()
+    answer = ask(body("BFDProfile", {"receiveInterval": 9}))
+    assert isinstance(answer, Denied)
+    assert "spec.receiveInterval: 9 is not between 10 and 60000" in answer.message
+
+
+def test_a_bgp_advertisement_of_a_missing_pool_passes_with_a_warning() -> None:
+    answer = ask(body("BGPAdvertisement", {"ipAddressPools": ["none"], "communities": ["blue"]}))
+    assert isinstance(answer, Admitted)
+    assert [warning.partition(": ")[2] for warning in answer.warnings] == [
+        "spec.ipAddressPools: there is no pool none at present; create it or correct the name"
+    ]
+
+
+def test_an_aggregate_that_is_wider_than_a_pool_passes_with_a_warning() -> None:
+    book = book_of(pool("192.0.2.0/28", name="small"))
+    answer = ask(body("BGPAdvertisement", {"aggregationLength": 24}), book=book)
+    assert isinstance(answer, Admitted)
+    (warning,) = answer.warnings
+    assert "spec.aggregationLength: /24, which is wider than 192.0.2.0-192.0.2.15 (/28)" in warning
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["IPAddressPool", "L2Advertisement", "BGPPeer", "BGPAdvertisement", "Community", "BFDProfile"],
+)
 def test_another_namespace_is_refused_for_a_new_object_and_only_doubted_for_an_old_one(
     kind: str,
 ) -> None:

@@ -14,18 +14,33 @@ from docs.compatibility.table import FILES, Row, Subject, Verdict
 from docs.generate.compatibility import ROWS, SECTIONS, page
 from lbctl.controller import said, settings
 from lbctl.kube import annotations as spelling
+from lbctl.kube.crds.bfd_profile import KIND as BFD_PROFILE
+from lbctl.kube.crds.bgp_advertisement import KIND as BGP_ADVERTISEMENT
+from lbctl.kube.crds.bgp_peer import KIND as BGP_PEER
+from lbctl.kube.crds.communities import KIND as COMMUNITY
 from lbctl.kube.crds.conditions import CONDITIONS
 from lbctl.kube.crds.configuration_state import KIND as CONFIGURATION_STATE
 from lbctl.kube.crds.ip_address_pool import KIND as IP_ADDRESS_POOL
 from lbctl.kube.crds.l2_advertisement import KIND as L2_ADVERTISEMENT
 from lbctl.kube.crds.selectors import SELECTOR, SELECTORS
+from lbctl.kube.crds.service_bgp_status import KIND as SERVICE_BGP_STATUS
 from lbctl.kube.crds.service_l2_status import KIND as SERVICE_L2_STATUS
 from lbctl.kube.crds.table import Kind, ListOf, Struct, Type
 from lbctl.run.metrics import METRICS
 from speaker import main as speaker
 
 ROOT = Path(__file__).resolve().parents[3]
-KINDS = (IP_ADDRESS_POOL, L2_ADVERTISEMENT, SERVICE_L2_STATUS, CONFIGURATION_STATE)
+KINDS = (
+    IP_ADDRESS_POOL,
+    L2_ADVERTISEMENT,
+    BGP_PEER,
+    BGP_ADVERTISEMENT,
+    COMMUNITY,
+    BFD_PROFILE,
+    SERVICE_L2_STATUS,
+    SERVICE_BGP_STATUS,
+    CONFIGURATION_STATE,
+)
 PROVEN = (Verdict.SAME, Verdict.BETTER)
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from lbctl.kube.crds.bfd_profile import parse_bfd_profile
+from lbctl.kube.crds.bgp_advertisement import parse_bgp_advertisement
+from lbctl.kube.crds.bgp_peer import parse_bgp_peer
+from lbctl.kube.crds.communities import parse_communities
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
 from lbctl.kube.crds.schema import render
@@ -17,7 +21,14 @@ from tests.support.bounds import RULES, Bound, all_bounds, breaking, sample
 from tests.support.structural import refusals
 
 BOUNDS = all_bounds()
-PARSERS = {"IPAddressPool": parse_pool, "L2Advertisement": parse_l2_advertisement}
+PARSERS = {
+    "IPAddressPool": parse_pool,
+    "L2Advertisement": parse_l2_advertisement,
+    "BGPPeer": parse_bgp_peer,
+    "BGPAdvertisement": parse_bgp_advertisement,
+    "Community": parse_communities,
+    "BFDProfile": parse_bfd_profile,
+}
 PARSED = [one for one in BOUNDS if one.steps[0] == "spec" and one.kind.kind in PARSERS]
 JUDGED = [one for one in BOUNDS if one.keyword not in ("rule", "format") and one.limit != "map"]
 """Rules, formats and maps are beyond the oracle."""

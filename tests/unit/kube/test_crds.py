@@ -11,7 +11,6 @@ import pytest
 from lbctl.kube.crds.ip_address_pool import parse_pool, render_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement, render_l2_advertisement
 from lbctl.kube.crds.service_l2_status import (
-    NAME_MAX,
     parse_service_l2_status,
     render_service_l2_status,
     status_name,
@@ -21,6 +20,7 @@ from lbctl.kube.crds.speaker_status import (
     render_owner_references,
     render_speaker_status,
 )
+from lbctl.kube.naming import NAME_MAX
 from lbctl.model.address import Family
 from lbctl.model.names import ObjectKey, ServiceKey
 from lbctl.model.node import Owner

@@ -1,0 +1,299 @@
+"""Rows about BGP: peers, advertisements, communities and BFD profiles."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from docs.compatibility.table import BEHAVIOUR, FIELD, Row, Section
+
+_JUDGED: Final = (
+    "bgp_kinds::test_a_spec_is_good_or_refused_with_its_field_and_a_cure",
+    "bgp_kinds::test_every_field_of_a_peer_is_read",
+)
+_NO_SESSION: Final = "read and judged; the session that would use it is missing"
+_NO_REPORT: Final = "the condition `Accepted` is not written yet"
+
+
+def _planned(name: str, how: str, *tests: str) -> Row:
+    return BEHAVIOUR.later(name, f"{how}. Decided and tested; no session carries it yet", *tests)
+
+
+def _peer(name: str, how: str = "", *tests: str) -> Row:
+    words = f"{how}; {_NO_SESSION}" if how else _NO_SESSION
+    return FIELD.later(f"BGPPeer spec.{name}", words, *(tests or _JUDGED))
+
+
+PEER = Section(
+    title="BGPPeer",
+    text="In the form of MetalLB's v1beta2. An empty string counts as an absent field.",
+    rows=(
+        _peer("myASN", "from 1"),
+        _peer("peerASN", "0 counts as absent; one of it and dynamicASN"),
+        _peer("dynamicASN"),
+        _peer("localASN", "refused for a peer of our own AS, and when it is the peer's"),
+        _peer("peerAddress", "one of it and interface; a link-local one is refused"),
+        _peer("interface", "its form is checked", _JUDGED[0]),
+        _peer("sourceAddress", "must be of the peer's family; refused beside interface"),
+        _peer("peerPort", "default 179, 1 to 16384"),
+        _peer(
+            "holdTime",
+            "0 or at least 3 s; 90 s where nothing is said",
+            "bgp_kinds::test_an_absent_time_follows_from_the_other_three_to_one",
+        ),
+        _peer(
+            "keepaliveTime",
+            "at most holdTime; and not 0 beside a holdTime",
+            "bgp_kinds::test_an_absent_time_follows_from_the_other_three_to_one",
+        ),
+        _peer("connectTime", "1 to 65535 whole seconds"),
+        _peer("routerID", "an IPv4 address other than 0.0.0.0; peers of one node may differ"),
+        _peer(
+            "nodeSelectors",
+            "one is enough; empty: every node",
+            "peers::test_a_peer_has_sessions_on_the_nodes_that_it_selects",
+        ),
+        _peer(
+            "password",
+            "at most 80 bytes, and never repeated in a message",
+            "bgp_kinds::test_a_password_is_in_no_message_and_in_no_repr",
+        ),
+        _peer("passwordSecret.name"),
+        _peer(
+            "passwordSecret.namespace",
+            "ignored there; here another namespace than the peer's is refused",
+            "bgp_kinds::test_a_secret_of_another_namespace_is_refused",
+        ),
+        FIELD.later(
+            "BGPPeer spec.bfdProfile",
+            "refused with the reason `BfdUnsupported`; BFD is missing",
+            "peers::test_a_peer_is_judged_by_itself",
+            "admission::test_what_a_session_cannot_do_yet_is_refused_at_the_door_as_in_the_condition",
+        ),
+        _peer("enableGracefulRestart", "may be changed"),
+        _peer("ebgpMultiHop", "refused for a peer of our own AS"),
+        _peer("ttlSecurityHops", "ours: GTSM"),
+        FIELD.refused(
+            "BGPPeer spec.vrf",
+            "refused with the reason `VrfUnsupported`: sessions run in the main routing table",
+            "peers::test_a_peer_is_judged_by_itself",
+            "admission::test_what_a_session_cannot_do_yet_is_refused_at_the_door_as_in_the_condition",
+        ),
+        _peer(
+            "disableMP",
+            "deprecated; holds anyway, and contradicts dualStackAddressFamily",
+            "bgp_kinds::test_a_session_by_interface_carries_both_families",
+        ),
+        _peer(
+            "dualStackAddressFamily",
+            "",
+            "bgp_kinds::test_a_session_by_interface_carries_both_families",
+        ),
+        FIELD.later("BGPPeer status.conditions", _NO_REPORT),
+        _planned(
+            "one bad peer",
+            "stops itself alone; there the whole configuration is refused",
+            "peers::test_a_bad_peer_stops_itself_alone",
+        ),
+        _planned(
+            "two peers with one address or interface on a node",
+            "the older one has the session on the nodes that both select, the younger is told why; "
+            "peers with other ports or sources are no duplicates",
+            "peers::test_of_two_peers_that_mean_one_session_the_older_has_it",
+            "peers::test_a_peer_that_another_excludes_on_some_nodes_stays_in_effect_and_says_so",
+        ),
+        BEHAVIOUR.not_applicable(
+            "conversion from BGPPeer v1beta1",
+            "MetalLB's API server side converts its deprecated version; ours begins with the fields "
+            "of v1beta2, and in its group v1beta2 is read",
+            "bgp_kinds::test_a_peer_of_metallb_is_read_in_its_second_version",
+        ),
+        BEHAVIOUR.later(
+            "Secret of a password that is missing or of another type",
+            "the speaker does not read Secrets yet",
+        ),
+    ),
+)
+
+_ADVERTISEMENT_READ: Final = "bgp_kinds::test_every_field_of_an_advertisement_is_read"
+_NOT_SENT: Final = "planned; routes are not sent yet"
+
+
+def _advertisement(name: str, how: str, *tests: str) -> Row:
+    return FIELD.later(
+        f"BGPAdvertisement spec.{name}", f"{how}; {_NOT_SENT}", *(tests or (_JUDGED[0],))
+    )
+
+
+ADVERTISEMENT = Section(
+    title="BGPAdvertisement",
+    rows=(
+        _advertisement(
+            "aggregationLength",
+            "1 to 32, default 32",
+            "routes::test_an_advertisement_says_how_a_route_looks",
+            "routes::test_an_aggregate_must_not_reach_beyond_the_entry_of_the_pool",
+        ),
+        _advertisement(
+            "aggregationLengthV6",
+            "1 to 128, default 128; 0 would be a default route",
+            "routes::test_both_families_travel_where_the_session_carries_them",
+        ),
+        _advertisement(
+            "localPref",
+            "0: unset, which is 100 whatever the router",
+            "routes::test_an_advertisement_says_how_a_route_looks",
+        ),
+        _advertisement(
+            "communities",
+            "standard, large and (ours) extended ones, and names; at most 63; an unknown name "
+            "keeps this advertisement out of effect and no other",
+            "routes::test_an_advertisement_says_how_a_route_looks",
+            "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
+            _ADVERTISEMENT_READ,
+        ),
+        _advertisement(
+            "ipAddressPools",
+            "a name of no pool is told in condition and webhook",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
+            "admission::test_a_bgp_advertisement_of_a_missing_pool_passes_with_a_warning",
+        ),
+        _advertisement("ipAddressPoolSelectors", "united with the names", _ADVERTISEMENT_READ),
+        _advertisement(
+            "nodeSelectors",
+            "one is enough",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
+        ),
+        _advertisement(
+            "serviceSelectors",
+            "one is enough; refused beside an aggregation",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
+            "bgp_kinds::test_service_selectors_are_read_beside_whole_addresses",
+        ),
+        _advertisement(
+            "peers",
+            "by name, empty: every peer; a name of no peer is told",
+            "routes::test_peers_that_hear_the_same_share_one_table",
+            "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
+        ),
+        FIELD.later("BGPAdvertisement status.conditions", _NO_REPORT),
+        _planned(
+            "which nodes announce",
+            "every node that is not excluded, without network or draining, with endpoints as kube-"
+            "proxy uses them; out-of-service nodes too are left out",
+            "routes::test_every_eligible_node_announces_an_address_to_every_peer",
+            "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
+            "routes::test_a_node_whose_kubelet_is_silent_or_whose_fast_path_is_gone_announces",
+        ),
+        _planned(
+            "draining endpoints with externalTrafficPolicy Local",
+            "give way to ready ones elsewhere, with a farewell (RFC 8326) instead of a hole",
+            "routes::test_a_draining_endpoint_announces_while_no_other_node_that_may_has_a_ready_one",
+            "routes::test_a_route_that_goes_while_the_node_can_serve_parts_with_graceful_shutdown",
+        ),
+        _planned(
+            "one prefix of several advertisements",
+            "communities are united; different localPref stop this prefix for this peer, with a "
+            "reason, and nothing else. There the whole configuration is refused",
+            "routes::test_several_advertisements_of_one_prefix_are_united",
+            "routes::test_two_preferences_for_one_prefix_and_peer_are_a_conflict",
+            "routes::test_a_conflict_stops_one_prefix_for_one_peer_and_nothing_else",
+        ),
+        _planned(
+            "an aggregate that is wider than the pool",
+            "is not announced for that entry of the pool, with a reason; there the whole "
+            "configuration is refused",
+            "routes::test_an_aggregate_must_not_reach_beyond_the_entry_of_the_pool",
+            "routes::test_an_aggregate_that_is_too_wide_for_one_entry_serves_the_others",
+        ),
+    ),
+)
+
+COMMUNITY = Section(
+    title="Community",
+    rows=(
+        FIELD.later(
+            "Community spec.communities.name",
+            f"a colon is refused, which no reference could spell; {_NOT_SENT}",
+            "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
+        ),
+        FIELD.later(
+            "Community spec.communities.value",
+            f"theirs, and extended ones; {_NOT_SENT}",
+            "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
+            "community::test_an_extended_community_has_the_octets_of_its_type",
+        ),
+        FIELD.later("Community status.conditions", _NO_REPORT),
+        _planned(
+            "one name in two Community objects",
+            "the older definition counts and the younger object is told; there the whole "
+            "configuration is refused",
+            "bgp_advertisements::"
+            "test_of_two_definitions_of_a_name_the_older_counts_and_the_rest_of_the_younger_too",
+        ),
+    ),
+)
+
+_BFD_FIELDS: Final = {
+    "receiveInterval": "10 to 60000 ms, 300 if absent",
+    "transmitInterval": "10 to 60000 ms, 300 if absent",
+    "detectMultiplier": "2 to 255, 3 if absent",
+    "echoInterval": "10 to 60000 ms, 50 if absent",
+    "echoMode": "default false",
+    "passiveMode": "default false",
+    "minimumTtl": "1 to 254, 254 if absent",
+}
+
+BFD_PROFILE = Section(
+    title="BFDProfile",
+    rows=(
+        *(
+            FIELD.later(
+                f"BFDProfile spec.{name}",
+                f"{how}; read and judged, BFD is missing",
+                "bgp_kinds::test_a_bfd_profile_has_the_defaults_of_bfdd_and_every_field_is_read",
+            )
+            for name, how in _BFD_FIELDS.items()
+        ),
+        FIELD.later("BFDProfile status.conditions", _NO_REPORT),
+    ),
+)
+
+_NOT_WRITTEN: Final = "the objects are not written yet"
+
+
+def _status(name: str, how: str) -> Row:
+    return FIELD.later(
+        f"ServiceBGPStatus status.{name}",
+        f"{how}; {_NOT_WRITTEN}",
+        "bgp_statuses::test_a_rendered_service_status_reads_back",
+    )
+
+
+STATUS = Section(
+    title="ServiceBGPStatus",
+    rows=(
+        FIELD.refused(
+            "ServiceBGPStatus status.node",
+            "one object speaks of a Service on all nodes: Services times nodes would be too many",
+            "bgp_statuses::test_a_service_has_one_object_for_all_nodes",
+        ),
+        _status("serviceName", "cannot be changed"),
+        _status("serviceNamespace", "cannot be changed"),
+        _status("peers", "sorted names, of all nodes"),
+        _status("addresses", "ours"),
+        _status("nodes", "ours: how many are to announce"),
+        _status("sessions.wanted", "ours: intent"),
+        _status("sessions.established", "ours"),
+        _status("sessions.sent", "ours: put on the wire"),
+        _status("sessions.acknowledged", "ours: confirmed by the peer's TCP"),
+        BEHAVIOUR.later(
+            "state of a session",
+            f"in metrics and logs there; here the kind BGPSessionStatus, one per node and peer; "
+            f"{_NOT_WRITTEN}",
+            "bgp_statuses::test_a_rendered_session_reads_back",
+            "bgp_statuses::test_a_session_has_an_object_of_its_own_that_goes_with_the_speakers_pod",
+        ),
+    ),
+)
+
+SECTIONS: Final = (PEER, ADVERTISEMENT, COMMUNITY, BFD_PROFILE, STATUS)
