@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from docs.generate import compatibility, manifests, reference
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
@@ -23,7 +20,7 @@ def main() -> int:
     drifted = []
     pages = {**manifests.generated(), **reference.generated(), **compatibility.generated()}
     for relative, content in pages.items():
-        path = ROOT / relative
+        path = manifests.CHECKOUT / relative
         if path.exists() and path.read_text(encoding="utf-8") == content:
             continue
         drifted.append(relative)

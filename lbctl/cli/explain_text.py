@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lbctl.cli.render import indented, paint, table, title
-from lbctl.model.names import ServiceKey
+from lbctl.model.names import NodeName, PoolName, ServiceKey
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.plan.address_uses import AddressFacts
 from lbctl.plan.checklist import Checklist
@@ -26,7 +26,12 @@ def service(
     yield title(f"Service {explanation.service} ({explanation.type}{policy})")
     yield f"  {paint(explanation.reason)}: {explanation.detail}"
     if explanation.reason is not Reason.ALLOCATED:
-        yield from _advice(explanation.reason, explanation.service, lbctl_namespace)
+        pool = next(
+            (one.pool for one in explanation.trace if one.reason is explanation.reason), None
+        )
+        yield from _advice(
+            explanation.reason, lbctl_namespace, service=explanation.service, pool=pool
+        )
     if explanation.allocated and explanation.allocated != explanation.shown:
         yield "  The status does not show this yet; the controller writes it."
     if explanation.trace:
@@ -59,7 +64,8 @@ def _service_address(
     if one.refused is not None:
         head = "not reported" if one.owner else "nobody announces it"
         yield f"  {head}: {paint(one.refused.reason)}: {one.refused.detail}"
-        yield from _advice(one.refused.reason, key, lbctl_namespace)
+        node = _first_node(one.candidates, one.refused.reason)
+        yield from _advice(one.refused.reason, lbctl_namespace, service=key, node=node)
     if one.sent is not None:
         links = ", ".join(one.sent.interfaces) or "every interface"
         yield f"  sent: node {one.sent.node} says that it announces on {links}"
@@ -81,7 +87,10 @@ def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
         if use.owner is not None:
             yield f"  intent: node {use.owner} announces it on {', '.join(use.links)}"
         if use.refused is not None and use.services:
-            yield from _advice(use.refused.reason, use.services[0], lbctl_namespace)
+            node = _first_node(facts.candidates, use.refused.reason)
+            yield from _advice(
+                use.refused.reason, lbctl_namespace, service=use.services[0], node=node
+            )
         yield f"  sent: {', '.join(use.sent) or 'no speaker'} says so"
     if facts.pools:
         yield "  Pools that hold it:"
@@ -138,7 +147,7 @@ def node(facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
         yield f"  {paint('yes')}: {facts.detail}"
     else:
         yield f"  {paint(facts.reason)}: {facts.detail}"
-        yield from _node_advice(facts.reason, facts, lbctl_namespace)
+        yield from _advice(facts.reason, lbctl_namespace, node=facts.node)
     if facts.ready_believed != facts.ready:
         yield "  No node at all is Ready, so that is taken for news of the API server, not of nodes."
     yield f"  speaker: {facts.speaker}"
@@ -167,33 +176,33 @@ def _for_service(facts: NodeFacts, key: ServiceKey, lbctl_namespace: str) -> Ite
     if facts.for_service_detail:
         yield f"  no node announces anything for it: {facts.for_service_detail}"
     for one in facts.for_service:
-        answer = "announces" if one.announces else "does not announce"
+        answer = "is to announce" if one.announces else "does not announce"
         yield f"  {answer} {one.address}: {paint(one.reason)}: {one.detail}"
-        if not one.announces and one.reason != facts.reason:
-            yield from _advice(one.reason, key, lbctl_namespace)
+        if one.reason not in {Reason.ANNOUNCED, facts.reason}:
+            yield from _advice(one.reason, lbctl_namespace, service=key, node=facts.node)
 
 
 def _candidates(candidates: tuple[Candidate, ...]) -> str:
     rows = [(c.node, "yes" if c.announces else "no", c.reason, c.detail) for c in candidates]
-    return indented(table(("NODE", "ANNOUNCES", "REASON", "DETAIL"), rows))
+    return indented(table(("NODE", "INTENT", "REASON", "DETAIL"), rows))
 
 
-def _advice(reason: Reason, key: ServiceKey, lbctl_namespace: str) -> Iterator[str]:
-    cause, check, cure = advice(reason, service=key, lbctl_namespace=lbctl_namespace)
+def _advice(
+    reason: Reason,
+    lbctl_namespace: str,
+    *,
+    service: ServiceKey | None = None,
+    pool: PoolName | None = None,
+    node: NodeName | None = None,
+) -> Iterator[str]:
+    cause, check, cure = advice(
+        reason, lbctl_namespace=lbctl_namespace, service=service, pool=pool, node=node
+    )
     yield f"    {EXPLANATIONS[reason].title}. {cause}"
     yield f"    check: {check}"
     yield f"    cure:  {cure}"
 
 
-def _node_advice(reason: Reason, facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
-    words = EXPLANATIONS[reason]
-    check = words.check.format(
-        node=facts.node,
-        lbctl_namespace=lbctl_namespace,
-        namespace="NAMESPACE",
-        name="SERVICE",
-        pool="POOL",
-    )
-    yield f"    {words.title}. {words.cause}"
-    yield f"    check: {check}"
-    yield f"    cure:  {words.cure}"
+def _first_node(candidates: tuple[Candidate, ...], reason: Reason) -> NodeName | None:
+    """Return a node to look at, where the reason is about nodes."""
+    return next((one.node for one in candidates if one.reason is reason), None)

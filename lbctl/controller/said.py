@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lbctl.model.address import Address
-from lbctl.model.allocation import Outcome
+from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import PoolName
 from lbctl.model.reason import Reason
 from lbctl.model.service import ObservedCondition, Service
@@ -48,9 +48,7 @@ def sayings(
     lost = [address for address in service.addresses if address not in outcome.addresses]
     if lost:
         refusals = outcome.lost or ((outcome.refused,) if outcome.refused is not None else ())
-        why = "; ".join(refused.detail for refused in refusals)
-        message = f"Gave up {_list(lost)}: {why}" if why else f"Gave up {_list(lost)}"
-        said.append(Saying(warning=False, reason=CLEAR_ASSIGNMENT, message=message))
+        said.append(_given_up(lost, *(f"{one.detail} ({one.reason})" for one in refusals)))
     gained = [
         (address, pool)
         for address, pool in zip(outcome.addresses, outcome.pools, strict=True)
@@ -64,12 +62,11 @@ def sayings(
     return tuple(said)
 
 
-def released(service: Service, detail: str) -> tuple[Saying, ...]:
+def released(service: Service, decision: NotOurs) -> tuple[Saying, ...]:
     """Return what to say when a Service that is ours no more loses its addresses."""
     if not service.addresses:
         return ()
-    message = f"Gave up {_list(service.addresses)}: {detail}"
-    return (Saying(warning=False, reason=CLEAR_ASSIGNMENT, message=message),)
+    return (_given_up(service.addresses, f"{decision.detail} ({decision.reason})"),)
 
 
 def announce_failed(
@@ -93,6 +90,14 @@ def deprecation(names: Iterable[str]) -> Saying:
         reason=DEPRECATED_ANNOTATION,
         message=f"Uses the deprecated annotation {', '.join(names)}; write lbctl.io/ instead",
     )
+
+
+def _given_up(addresses: Iterable[Address], *why: str) -> Saying:
+    """Return the Event; no condition keeps these reasons, so their names stand in its message."""
+    message = f"Gave up {_list(addresses)}"
+    if why:
+        message = f"{message}: {'; '.join(why)}"
+    return Saying(warning=False, reason=CLEAR_ASSIGNMENT, message=message)
 
 
 def _refusal(outcome: Outcome) -> Saying | None:

@@ -262,7 +262,7 @@ def _half_way(difference: _Difference, held_back: Iterable[Address], now: str) -
 
 def _said(service: Service, decision: Decision, announced: Announced | None) -> tuple[Saying, ...]:
     if isinstance(decision, NotOurs):
-        return released(service, decision.detail)
+        return released(service, decision)
     shown = _shown(service, ALLOCATED)
     return (
         *sayings(

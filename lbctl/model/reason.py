@@ -66,7 +66,6 @@ class Reason(enum.StrEnum):
     NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
     NOT_REPORTED = "NotReported"
     NOT_ELECTED = "NotElected"
-    YIELDED = "Yielded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,11 +357,5 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="Exactly one eligible node announces; rendezvous order chose another.",
         check=_EXPLAIN,
         cure="Nothing to do.",
-    ),
-    Reason.YIELDED: Explanation(
-        title="The node gave the address up to another",
-        cause="It had no contact with the API server and heard another speaker announce the address.",
-        check="lbctl get nodes",
-        cure="Restore the node's way to the API server.",
     ),
 }

@@ -122,7 +122,7 @@ def explain_address(
         verdict=_verdict(address, use, pools, elsewhere),
         pools=pools,
         use=use,
-        candidates=() if known is None else candidates_of(known),
+        candidates=() if known is None else candidates_of(known, use.sent if use else ()),
         asking=tuple(_asking(address, snapshot, plan)),
         elsewhere=elsewhere,
     )

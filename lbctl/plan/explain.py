@@ -7,6 +7,7 @@ words, as the conditions, Events and the speakers themselves.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from lbctl.model.address import Address
@@ -17,13 +18,16 @@ from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
 from lbctl.plan.announced import Sent, why_not
 from lbctl.plan.announcement import AddressPlan, Announcement
-from lbctl.plan.eligibility import Eligible
+from lbctl.plan.eligibility import Verdict
 from lbctl.plan.endpoints import EndpointCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """Say whether a node announces an address, or why not."""
+    """Say whether a node is to announce an address (`announces`), or why not.
+
+    A node that is to announce and has not reported that it does has the reason NotReported.
+    """
 
     node: NodeName
     announces: bool
@@ -127,35 +131,49 @@ def _address(
         owner=plan.owner,
         links=plan.links,
         refused=plan.refused or (None if reported else why_not(announcement, service, address)),
-        candidates=candidates_of(plan),
+        candidates=candidates_of(plan, () if reported is None else (reported.node,)),
         endpoints=plan.endpoints,
         sent=reported,
     )
 
 
-def candidates_of(plan: AddressPlan) -> tuple[Candidate, ...]:
-    """Return yes or no with its reason for every node."""
+def candidates_of(plan: AddressPlan, senders: Container[NodeName]) -> tuple[Candidate, ...]:
+    """Return yes or no with its reason for every node; `senders` say that they announce it."""
     return tuple(
-        Candidate(
-            node=node,
-            announces=node == plan.owner,
-            reason=Reason.ANNOUNCED if isinstance(verdict, Eligible) else verdict.reason,
-            detail=f"announces on {', '.join(verdict.links)}"
-            if isinstance(verdict, Eligible)
-            else verdict.detail,
-        )
-        for node, verdict in plan.candidates().items()
+        _candidate(node, verdict, plan, senders) for node, verdict in plan.candidates().items()
     )
 
 
-def advice(reason: Reason, *, service: ServiceKey, lbctl_namespace: str) -> tuple[str, str, str]:
-    """Return cause, check (a command that can be typed as it stands) and cure of a reason."""
+def _candidate(
+    node: NodeName, verdict: Verdict, plan: AddressPlan, senders: Container[NodeName]
+) -> Candidate:
+    if isinstance(verdict, Refused):
+        reason, detail = verdict.reason, verdict.detail
+    elif node in senders:
+        reason, detail = Reason.ANNOUNCED, f"announces on {', '.join(verdict.links)}"
+    else:
+        reason, detail = Reason.NOT_REPORTED, f"is to announce on {', '.join(verdict.links)}"
+    return Candidate(node=node, announces=node == plan.owner, reason=reason, detail=detail)
+
+
+def advice(
+    reason: Reason,
+    *,
+    lbctl_namespace: str,
+    service: ServiceKey | None = None,
+    pool: PoolName | None = None,
+    node: NodeName | None = None,
+) -> tuple[str, str, str]:
+    """Return cause, check (a command that can be typed as it stands) and cure of a reason.
+
+    What a case does not have stands in capitals in its command.
+    """
     text = EXPLANATIONS[reason]
     check = text.check.format(
-        namespace=service.namespace,
-        name=service.name,
+        namespace=service.namespace if service else "NAMESPACE",
+        name=service.name if service else "SERVICE",
         lbctl_namespace=lbctl_namespace,
-        pool="POOL",
-        node="NODE",
+        pool=pool or "POOL",
+        node=node or "NODE",
     )
     return text.cause, check, text.cure

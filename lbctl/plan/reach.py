@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from lbctl.model.address import Address, Family, family_of
 from lbctl.model.advertisement import L2Advertisement
@@ -292,14 +292,21 @@ def _reach(
     )
 
 
+_CHOICES: Final = (Reason.NODE_NOT_SELECTED, Reason.NODE_EXCLUDED)
+"""What somebody decided: of no interest while a node that was to announce cannot."""
+
+
 def _why_none(unable: Mapping[NodeName, Refused]) -> Refused:
-    """Sum up the refusals of all nodes by the commonest reason."""
+    """Sum up the refusals of all nodes by the commonest reason that calls for a repair."""
     if not unable:
         return Refused(reason=Reason.NO_SPEAKER, detail="the cluster has no node")
+    refusals = list(unable.values())
+    for choice in _CHOICES:
+        refusals = [no for no in refusals if no.reason is not choice] or refusals
     ranks = {reason: index for index, reason in enumerate(Reason)}
-    counts = Counter(refused.reason for refused in unable.values())
+    counts = Counter(refused.reason for refused in refusals)
     reason = min(counts, key=lambda one: (-counts[one], ranks[one]))
-    details = [no.detail for no in unable.values() if no.reason is reason]
+    details = [no.detail for no in refusals if no.reason is reason]
     distinct = list(dict.fromkeys(details))
     more = f"; and {len(distinct) - _NAMED_NODES} more" if len(distinct) > _NAMED_NODES else ""
     return Refused(reason=reason, detail="; ".join(distinct[:_NAMED_NODES]) + more)

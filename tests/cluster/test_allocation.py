@@ -14,6 +14,7 @@ from tests.support.cluster import (
     pool,
     service,
     steadily,
+    without_webhook,
 )
 
 pytestmark = pytest.mark.cluster
@@ -59,7 +60,7 @@ def test_an_invalid_pool_is_reported_on_itself_and_the_others_go_on(pools: Clust
     )
     # The schema knows no IPv6 numbers: with a dead webhook such a range gets in.
     bad = pool("bad", "2001:db8:0:1:ffff::9-2001:db8:0:1:ffff::1")
-    with _without_webhook(pools):
+    with without_webhook(pools):
         eventually("it gets in", lambda: not _refusal(pools, bad))
         verdict = eventually(
             "the bad pool is reported",
@@ -94,7 +95,7 @@ def test_overlapping_pools_are_refused_at_the_door_with_the_words_of_the_conditi
 
 def test_overlapping_pools_never_give_one_address_twice(pools: Cluster) -> None:
     # The door is held open: this is what a dead webhook, or two writers at once, may leave.
-    with _without_webhook(pools):
+    with without_webhook(pools):
         pools.apply(pool("older", "192.0.2.160/32"))
         eventually(
             "the older pool is accepted",
@@ -233,29 +234,3 @@ def _refusal(cluster: Cluster, body: dict[str, object]) -> str:
         return said
     cluster.delete("ipaddresspool", "younger", PRODUCT)
     return ""
-
-
-class _without_webhook:  # noqa: N801 - reads as a sentence after `with`
-    """Take the webhook's registration away and bring it back."""
-
-    NAME = f"{PRODUCT}-lbctl"
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.saved = cluster.get("validatingwebhookconfiguration", self.NAME)
-
-    def __enter__(self) -> None:
-        self.cluster.delete("validatingwebhookconfiguration", self.NAME)
-
-    def __exit__(self, *_: object) -> None:
-        for field in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"):
-            self.saved["metadata"].pop(field, None)
-        # Given back as helm's own, or its next upgrade would find a conflict.
-        self.cluster.kube(
-            "apply",
-            "--server-side",
-            "--field-manager=helm",
-            "-f",
-            "-",
-            stdin=json.dumps(self.saved),
-        )

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from lbctl.controller.said import announce_failed, deprecation, released, sayings
-from lbctl.model.allocation import Outcome
+from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
@@ -78,10 +78,25 @@ def test_a_refusal_that_the_condition_shows_already_is_not_said_again(
 
 
 def test_what_a_service_that_is_ours_no_more_loses_is_told_once() -> None:
-    (said,) = released(make_service(status=["192.0.2.1"]), "spec.type is ClusterIP")
+    service = make_service(status=["192.0.2.1"])
+    decision = NotOurs(
+        service=service.key,
+        reason=Reason.NOT_LOAD_BALANCER,
+        detail="spec.type is ClusterIP",
+        release=True,
+    )
+    (said,) = released(service, decision)
     assert (said.warning, said.reason) == (False, "ClearAssignment")
-    assert "192.0.2.1" in said.message
-    assert released(make_service(), "spec.type is ClusterIP") == ()
+    assert said.message == "Gave up 192.0.2.1: spec.type is ClusterIP (NotLoadBalancer)"
+    assert released(make_service(), decision) == ()
+
+
+def test_what_a_service_gives_up_is_told_with_the_name_of_the_reason() -> None:
+    text = "192.0.2.1 is not kept: the Service asks for 192.0.2.2"
+    decided = outcome("192.0.2.2", lost=(Refused(reason=Reason.REQUEST_CHANGED, detail=text),))
+    service = make_service(status=["192.0.2.1"])
+    first, _ = sayings(service, decided, shown_reason=None, shown_message=None)
+    assert first.message == f"Gave up 192.0.2.1: {text} (RequestChanged)"
 
 
 def test_a_deprecated_annotation_is_a_warning_that_names_it() -> None:

@@ -108,6 +108,28 @@ NOBODY = {
     "no endpoints": ({"slices": []}, Reason.NO_ENDPOINTS),
     "no speakers": ({"speakers": []}, Reason.NO_SPEAKER),
     "no nodes": ({"nodes": []}, Reason.NO_SPEAKER),
+    "the one node that is selected is down, the others are as they were meant": (
+        {
+            "nodes": [
+                make_node("node-a", labels={EXCLUDE_LABEL: "", "rack": "1"}),
+                make_node("node-b", ready=False, labels={"rack": "1"}),
+                make_node("node-c"),
+            ],
+            "advertisements": [make_advertisement(node_selectors=(make_selector({"rack": "1"}),))],
+        },
+        Reason.NODE_NOT_READY,
+    ),
+    "every node that is selected is excluded": (
+        {
+            "nodes": [
+                make_node("node-a", labels={EXCLUDE_LABEL: "", "rack": "1"}),
+                make_node("node-b"),
+                make_node("node-c"),
+            ],
+            "advertisements": [make_advertisement(node_selectors=(make_selector({"rack": "1"}),))],
+        },
+        Reason.NODE_EXCLUDED,
+    ),
     "local without a node": (
         {
             "services": [make_service(status=["192.0.2.10"], traffic_policy="Local")],

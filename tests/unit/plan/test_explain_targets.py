@@ -300,7 +300,10 @@ def test_why_not_for_one_service_is_the_verdict_of_its_plan():
     [one] = facts.for_service
     assert one.reason is Reason.NODE_NOT_SELECTED
     assert facts.left_out_by == ("rack2",)
-    assert of_node("node2", snapshot, "default/shop").fine
+    silent = of_node("node2", snapshot, "default/shop")
+    assert not silent.fine, "it has not said that it announces"
+    [one] = silent.for_service
+    assert (one.announces, one.reason) == (True, Reason.NOT_REPORTED)
 
 
 def test_a_service_without_an_address_says_that_instead():
