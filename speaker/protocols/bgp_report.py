@@ -60,8 +60,6 @@ class Counts:
     sent: dict[MessageType, int] = field(default_factory=lambda: dict.fromkeys(MessageType, 0))
     received: dict[MessageType, int] = field(default_factory=lambda: dict.fromkeys(MessageType, 0))
     established: int = 0
-    prefixes_announced: int = 0
-    prefixes_withdrawn: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,8 +86,9 @@ class AdjRibOut:
             old = before.get(prefix)
             if old is not route and old != route:
                 self._dirty[prefix] = None
-        for prefix in before.keys() - table.keys():
-            self._dirty[prefix] = None
+        for prefix in before:
+            if prefix not in table:
+                self._dirty[prefix] = None
 
     def open(self, egress: Egress) -> None:
         """Begin a session: the peer has nothing."""

@@ -13,10 +13,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.bgp import OURS, THEIRS
 from tests.support.lan import Host, eventually
 
 FRR = Path("/usr/lib/frr")
@@ -198,3 +199,66 @@ def router(kind: type[Frr | Bird | Gobgp], host: Host, lines: str) -> Iterator[A
             yield running
         finally:
             running.kill()
+
+
+def frr_lines(
+    node: Host, *neighbor: str, asn: int = THEIRS, remote: object = OURS, peer: str = ""
+) -> str:
+    """FRR's configuration for one passive neighbor in both families; `neighbor` adds to it."""
+    address = peer or node.address
+    about = "\n".join(f" neighbor {address} {words}" for words in neighbor)
+    families = "\n".join(
+        f" address-family {family} unicast\n  neighbor {address} activate\n exit-address-family"
+        for family in ("ipv4", "ipv6")
+    )
+    return f"""
+router bgp {asn}
+ bgp router-id 198.51.100.200
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ bgp log-neighbor-changes
+ neighbor {address} remote-as {remote}
+ neighbor {address} passive
+ neighbor {address} timers 1 3
+{about}
+{families}
+"""
+
+
+def bird_lines(node: Host, *words: str) -> str:
+    about = "".join(f"{each}; " for each in words)
+    return f"""
+protocol bgp speaker {{
+  local as {THEIRS}; neighbor {node.address} as {OURS}; passive; hold time 3;
+  error wait time 1, 2; {about}
+  ipv4 {{ import all; export none; extended next hop; }};
+  ipv6 {{ import all; export none; }};
+}}
+"""
+
+
+def gobgp_lines(node: Host) -> str:
+    families = "".join(
+        f'[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{name}-unicast"\n'
+        for name in ("ipv4", "ipv6")
+    )
+    return f"""
+[global.config]
+as = {THEIRS}
+router-id = "198.51.100.200"
+[[neighbors]]
+[neighbors.config]
+neighbor-address = "{node.address}"
+peer-as = {OURS}
+[neighbors.timers.config]
+hold-time = 3
+keepalive-interval = 1
+[neighbors.transport.config]
+passive-mode = true
+{families}
+"""
+
+
+def holds(running: Any, *prefixes: str) -> Callable[[], bool]:
+    """Return the question whether a router has learnt exactly these prefixes."""
+    return lambda: set(running.routes()) == set(prefixes)

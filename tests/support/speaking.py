@@ -15,10 +15,13 @@ from speaker.protocols.bgp_peer import PeerConfig
 from speaker.protocols.bgp_report import Cause
 from speaker.protocols.bgp_routes import Table
 from speaker.protocols.bgp_transitions import State
-from tests.support.bgp import make_peer
+from tests.support.bgp import make_peer, routes
 from tests.support.lan import Host, inside
 from tests.support.loop import DEADLINE_S, stop
 
+FOUR, SIX = "203.0.113.7/32", "2001:db8:2::7/128"
+TABLE = routes(FOUR, SIX, "203.0.113.128/25")
+"""What most tests announce."""
 WITHIN_S = 60.0
 """Of one test; real routers take seconds to notice some things."""
 

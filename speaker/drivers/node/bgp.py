@@ -171,8 +171,8 @@ class BgpPeer:
     async def _connect(self) -> None:
         try:
             opened = peer_socket(self.config)
-        except PeerSocketError as error:
-            self._tell(ConnectFailed(why=str(error)))
+        except (OSError, PeerSocketError) as error:
+            self._tell(ConnectFailed(why=_words(error)))
             return
         try:
             await self._loop.sock_connect(opened, socket_address(self.config))
