@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docs.generate.__main__ import ROOT
-from docs.generate.manifests import generated, template
+from docs.generate.manifests import CHECKOUT, generated, template
 from lbctl.kube.crds.kinds import KINDS
 from lbctl.kube.crds.schema import definition
 from lbctl.kube.crds.table import Field, Kind, Rule, Struct, Text
@@ -18,7 +17,7 @@ from lbctl.model.reason import Reason
 
 @pytest.mark.parametrize("path", sorted(generated()), ids=str)
 def test_a_generated_file_is_what_its_table_says(path: Path) -> None:
-    assert (ROOT / path).read_text(encoding="utf-8") == generated()[path]
+    assert (CHECKOUT / path).read_text(encoding="utf-8") == generated()[path]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
