@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
@@ -103,6 +104,46 @@ def test_ten_thousand_routes_arrive_whole_and_leave_whole(each, node, tor):
             assert spoken.peer.counts.sent[MessageType.UPDATE] == 13 + 2
             spoken.peer.want(routes(FOUR))
             await until(holds(each, FOUR))
+
+    on(node, work())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_hundreds_of_changes_at_full_speed_the_router_holds_the_last_table(
+    each, node, tor, seed
+):
+    chance = random.Random(seed)
+    prefixes = [
+        *(f"203.0.113.{n}/32" for n in range(20)),
+        *(f"2001:db8:2::{n}/128" for n in range(20)),
+    ]
+
+    def some_table():
+        table = {}
+        for prefix in prefixes:
+            if chance.random() < 0.5:
+                table |= routes(prefix, communities=(64496 << 16 | chance.randrange(3),))
+        return table
+
+    def communities(table):
+        return {prefix: each.path(str(prefix))["community"]["string"] for prefix in table}
+
+    async def work() -> None:
+        async with speaking(peer_on(node, tor), node, some_table()) as spoken:
+            await spoken.established()
+            for _ in range(500):
+                last = some_table()
+                spoken.peer.want(last)
+                await asyncio.sleep(chance.choice((0, 0, 0.001)))
+            await spoken.reaches(lambda: spoken.peer.observed, "acknowledged")
+            await until(holds(each, *map(str, last)))
+            assert spoken.peer.counts.established == 1
+            if isinstance(each, Frr):
+                # In a thread: forty questions take longer than the hold time.
+                assert await asyncio.to_thread(communities, last) == {
+                    prefix: f"64496:{route.attributes.communities[0] & 0xFFFF}"
+                    for prefix, route in last.items()
+                }
 
     on(node, work())
 
