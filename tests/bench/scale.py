@@ -186,14 +186,21 @@ class Scale:
     async def events(self, change: Callable[[int], tuple[str, dict[str, Any]]]) -> float:
         """Return ms of CPU that one event costs the leader, of `BEATS` that concern nobody."""
         pid = (await self.replicas.processes())[await self.replicas.leader()]
-        begun, before = time.perf_counter(), processes.cpu_s([pid])
-        await asyncio.sleep(IDLE_S)
-        idle = (processes.cpu_s([pid]) - before) / (time.perf_counter() - begun)
+        idle_before = await self._idle(pid)
         begun, before = time.perf_counter(), processes.cpu_s([pid])
         await bounded(self._patch(*change(number)) for number in range(BEATS))
         await asyncio.sleep(1)
-        spent = processes.cpu_s([pid]) - before - idle * (time.perf_counter() - begun)
-        return max(0.0, spent) / BEATS * 1000
+        spent, took = processes.cpu_s([pid]) - before, time.perf_counter() - begun
+        # Whatever else it does comes and goes; what it does always is the lesser of the two.
+        idle = min(idle_before, await self._idle(pid))
+        return (spent - idle * took) / BEATS * 1000
+
+    @staticmethod
+    async def _idle(pid: int) -> float:
+        """Return the CPU seconds that a process takes in a second without events."""
+        begun, before = time.perf_counter(), processes.cpu_s([pid])
+        await asyncio.sleep(IDLE_S)
+        return (processes.cpu_s([pid]) - before) / (time.perf_counter() - begun)
 
     async def _patch(self, path: str, body: dict[str, Any]) -> None:
         await self.session.request("PATCH", path, body=body, content_type=MERGE_PATCH)
