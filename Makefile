@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT := python3-venv kmod iproute2 nftables conntrack runc containernetworking-plugins openssl arping iputils-ping ca-certificates procps util-linux
+# For tests, in namespaces: installing them starts none on this machine, now or at its next boot.
+ROUTERS := frr bird2 gobgpd
 SOURCES := lbctl speaker tests docs
 
 .PHONY: help setup system format lint types arch test property sim netns cluster manifests drift binaries bench soak demo check clean
@@ -20,11 +22,13 @@ help: ## List the targets
 setup: system $(VENV)/.ready ## Install the system packages and the pinned Python packages
 
 system:
-	@missing=(); for p in $(APT); do dpkg-query -W -f '$${db:Status-Status}' "$$p" 2>/dev/null | grep -qx installed || missing+=("$$p"); done; \
+	@missing=(); for p in $(APT) $(ROUTERS); do dpkg-query -W -f '$${db:Status-Status}' "$$p" 2>/dev/null | grep -qx installed || missing+=("$$p"); done; \
 	if [ $${#missing[@]} -gt 0 ]; then \
 	  echo "installing system packages: $${missing[*]}" >&2; \
 	  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "cannot install them here; as root on Debian: apt-get install $${missing[*]}" >&2; exit 2; fi; \
+	  quiet=/usr/sbin/policy-rc.d; if [ ! -e $$quiet ]; then trap "rm -f $$quiet" EXIT; printf '#!/bin/sh\nexit 101\n' >$$quiet; chmod 755 $$quiet; fi; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; } >/tmp/lbctl-apt.log 2>&1 || { tail -n 20 /tmp/lbctl-apt.log >&2; exit 2; }; \
+	  for unit in frr bird gobgpd; do case " $${missing[*]} " in *" $$unit"*) systemctl disable $$unit.service >/dev/null 2>&1 || true;; esac; done; \
 	fi
 
 $(VENV)/.ready: constraints.txt pyproject.toml

@@ -1,15 +1,18 @@
-"""Fixtures of the namespace tests: one LAN per module, one lb-fastpath per test."""
+"""Fixtures of the namespace tests: one LAN per module; one lb-fastpath, one router per test."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.fastpath_process import FastPathProcess, SpeakerEnd
 from tests.support.lan import Host, Lan
+from tests.support.routers import Frr, frr_lines, router
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,25 @@ def speaker(fastpath: FastPathProcess) -> Iterator[SpeakerEnd]:
     made = SpeakerEnd(fastpath.path)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def tor(lan: Lan) -> Host:
+    return lan.host("tor")
+
+
+@pytest.fixture(scope="module")
+def second(lan: Lan) -> Host:
+    return lan.host("second")
+
+
+@pytest.fixture
+def frr(node: Host, tor: Host) -> Iterator[Callable[..., Frr]]:
+    """Start FRR with more lines about the speaker; it ends with the test."""
+    with contextlib.ExitStack() as running:
+
+        def start(*neighbor: str, peer: str = "", **how: Any) -> Frr:
+            lines = frr_lines(node, *neighbor, peer=peer, **how)
+            return running.enter_context(router(Frr, tor, lines)).settled(peer or node.address)
+
+        yield start

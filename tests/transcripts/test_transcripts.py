@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.bgp_story import Conversation
 from tests.support.giving import Giving
 from tests.support.moves import Moves
 
@@ -22,7 +23,11 @@ class Story(Protocol):
     def obey(self, command: str) -> Iterable[str]: ...
 
 
-STORIES: dict[str, Callable[[], Story]] = {"allocation": Giving, "announcement": Moves}
+STORIES: dict[str, Callable[[], Story]] = {
+    "allocation": Giving,
+    "announcement": Moves,
+    "bgp": Conversation,
+}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""All BGP peers of this node: what is configured is spoken to, each for itself.
+
+Declarative: `apply` takes every peer with its table, compares, and touches only what is another. A
+peer whose configuration changed is told so (Cease/6) and called anew; one that is gone is told so
+(Cease/3) and flushes our routes. A new table costs the others nothing. A task that fails is a
+mistake of ours: it is logged, and its peer alone is called again after a pause.
+
+Made by whoever runs lb-speaker; nothing is started by the constructor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lbctl.model.address import Address
+from speaker.drivers.node.bgp import BgpPeer
+from speaker.protocols.bgp_inputs import Changed
+from speaker.protocols.bgp_peer import PeerConfig
+from speaker.protocols.bgp_routes import Table
+from speaker.wire.bgp_fault import CONFIGURATION_CHANGE, DECONFIGURED, Notification, cease
+
+AGAIN_S: Final = 5.0
+"""Pause before a peer whose task failed is called again."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peering:
+    """Hold what one peer is, and what it is to be told."""
+
+    config: PeerConfig
+    table: Table
+
+
+class BgpPeers:
+    """Hold the tasks of all peers, by name."""
+
+    def __init__(
+        self,
+        *,
+        beside: Callable[[Address], tuple[Address, ...]],
+        on_change: Callable[[str, Changed], None],
+    ) -> None:
+        self._beside = beside
+        self._on_change = on_change
+        self._wanted: dict[str, Peering] = {}
+        self._peers: dict[str, BgpPeer] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._known: set[str] = set()
+        """Names that this process has had a peer of: the R bit is for the first only."""
+
+    @property
+    def peers(self) -> Mapping[str, BgpPeer]:
+        """The peers that are spoken to now."""
+        return self._peers
+
+    def apply(self, wanted: Mapping[str, Peering]) -> None:
+        """Speak to exactly these peers; to be called with complete tables only."""
+        self._wanted = dict(wanted)
+        for name, peer in self._peers.items():
+            peering = self._wanted.get(name)
+            if peering is None:
+                peer.stop(cease(DECONFIGURED))
+            elif peering.config != peer.config:
+                peer.stop(cease(CONFIGURATION_CHANGE))
+            else:
+                peer.want(peering.table)
+        for name in self._wanted.keys() - self._tasks.keys():
+            self._tasks[name] = asyncio.create_task(self._hold(name), name=f"bgp {name}")
+
+    async def close(self, goodbye: Notification | None) -> None:
+        """End every session, with or without a word; returns when the peers have been told."""
+        self._wanted = {}
+        for peer in self._peers.values():
+            peer.stop(goodbye)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def _hold(self, name: str) -> None:
+        """Hold one session after the other while the peer is wanted."""
+        try:
+            while name in self._wanted:
+                peering = self._wanted[name]
+                peer = self._peers[name] = BgpPeer(
+                    peering.config,
+                    restarting=name not in self._known,
+                    beside=self._beside,
+                    on_change=lambda change: self._on_change(name, change),
+                )
+                self._known.add(name)
+                peer.want(peering.table)
+                await self._run(name, peer)
+        finally:
+            self._peers.pop(name, None)
+            self._tasks.pop(name, None)
+
+    async def _run(self, name: str, peer: BgpPeer) -> None:
+        try:
+            await peer.run()
+        except Exception:
+            logger.exception("BGP peer %s: the session failed; it is begun anew", name)
+            await asyncio.sleep(AGAIN_S)

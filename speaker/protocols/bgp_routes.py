@@ -1,0 +1,174 @@
+"""Adj-RIB-Out of one session: what the peer should have against what it was sent. Pure.
+
+Level-triggered: the wish is a whole table, and what to send is computed from the difference at the
+moment of sending. So the last wish wins, however many there were meanwhile; a prefix is in one
+UPDATE of a batch at most; a withdraw is never overtaken by an older announcement, because neither
+is queued. A new session has been sent nothing, a refresh sends a family again; both are the same
+path. What cannot be sent on this session (its family was not agreed on, no next hop) is kept aside
+with the reason. Called by `speaker.protocols.bgp_session`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import islice
+from typing import Final
+
+from lbctl.model.address import Address, Family
+from speaker.protocols.bgp_peer import Terms
+from speaker.wire.bgp import PathAttributes, encode_attributes
+from speaker.wire.bgp_frame import end_of_rib
+from speaker.wire.bgp_update import Prefix, announce, family_of_prefix, withdraw
+
+BATCH: Final = 16384
+"""Prefixes of one batch, at most 280 KiB: what may wait in memory for a slow peer."""
+
+PLAIN: Final = PathAttributes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Hold what is said about one prefix. `next_hop` None is our own address on the session."""
+
+    next_hop: Address | None = None
+    attributes: PathAttributes = PLAIN
+
+
+Table = Mapping[Prefix, Route]
+
+
+class Unsendable(enum.StrEnum):
+    """Say why a route is not sent on a session."""
+
+    FAMILY = "family_not_negotiated"
+    NEXT_HOP = "no_next_hop"
+    """None of its family is ours on this session, and the peer takes none of the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """Hold the terms of a session that decide how its routes are written."""
+
+    terms: Terms
+    own: Mapping[Family, Address]
+    """Next hop self."""
+
+
+class AdjRibOut:
+    """Hold the wish and what was sent; `take` returns what the peer lacks."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[Prefix, Route] | None = None
+        """None until the first table is there."""
+        self._known: dict[int, Route] = {}
+        """The same by identity of the prefix; `wanted` keeps the objects alive."""
+        self.sent: dict[Prefix, Route] = {}
+        self.unsendable: dict[Prefix, Unsendable] = {}
+        self.complete_since_open = False
+        """The whole table has been sent once in this session, and End-of-RIB after it."""
+        self._dirty: dict[Prefix, None] = {}
+        """What may differ, oldest first."""
+        self._again: set[Prefix] = set()
+        """What is sent although the peer was sent it."""
+        self._egress: Egress | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `take` would return something."""
+        return self._egress is not None and (bool(self._dirty) or not self.complete_since_open)
+
+    def want(self, table: Table) -> None:
+        """Make `table` the wish.
+
+        Python computes the hash of a network anew each time, 20 ms for 10,000 of them. Prefixes
+        and routes that are the very objects of the last wish are known by identity instead; what
+        is not is compared by value.
+        """
+        before = self.wanted or {}
+        known = self._known
+        self.wanted = dict(table)
+        self._known = {id(prefix): route for prefix, route in self.wanted.items()}
+        for prefix, route in self.wanted.items():
+            if known.get(id(prefix)) is not route and before.get(prefix) != route:
+                self._dirty[prefix] = None
+        for prefix in before:
+            if id(prefix) not in self._known and prefix not in self.wanted:
+                self._dirty[prefix] = None
+
+    def open(self, egress: Egress) -> None:
+        """Begin a session: the peer has nothing."""
+        self.close()
+        self._egress = egress
+        self._dirty = dict.fromkeys(self.wanted or ())
+
+    def close(self) -> None:
+        """End the session: what was sent is gone, or kept by the peer until we say it anew."""
+        self.sent.clear()
+        self.unsendable.clear()
+        self._dirty.clear()
+        self._again.clear()
+        self._egress = None
+        self.complete_since_open = False
+
+    def refresh(self, family: Family) -> None:
+        """Send the routes of `family` again (RFC 2918 4)."""
+        again = [prefix for prefix in self.sent if family_of_prefix(prefix) is family]
+        self._again.update(again)
+        self._dirty.update(dict.fromkeys(again))
+
+    def take(self) -> tuple[bytes, ...]:
+        """Return the next UPDATEs: withdraws, announcements and, after the first table, the ends."""
+        if self._egress is None or self.wanted is None:
+            return ()
+        withdrawn: dict[Family, list[Prefix]] = {}
+        announced: dict[tuple[Family, Address, bytes], list[Prefix]] = {}
+        packed: dict[tuple[Family, Route], tuple[Family, Address, bytes] | Unsendable] = {}
+        for prefix in list(islice(self._dirty, BATCH)):
+            del self._dirty[prefix]
+            family = family_of_prefix(prefix)
+            route = self.wanted.get(prefix)
+            group = None if route is None else packed.get((family, route))
+            if route is not None and group is None:
+                group = packed[family, route] = self._group(family, route)
+            self.unsendable.pop(prefix, None)
+            if isinstance(group, Unsendable):
+                self.unsendable[prefix] = group
+                group = None
+            if group is None or route is None:
+                if self.sent.pop(prefix, None) is not None:
+                    withdrawn.setdefault(family, []).append(prefix)
+            elif prefix in self._again or self.sent.get(prefix) != route:
+                self.sent[prefix] = route
+                announced.setdefault(group, []).append(prefix)
+            self._again.discard(prefix)
+        messages = [one for family, each in withdrawn.items() for one in withdraw(family, each)]
+        for (family, hop, attributes), prefixes in announced.items():
+            messages += announce(family, hop, attributes, prefixes)
+        if not self._dirty and not self.complete_since_open:
+            self.complete_since_open = True
+            messages += [end_of_rib(family) for family in sorted(self._egress.terms.families)]
+        return tuple(messages)
+
+    def _group(self, family: Family, route: Route) -> tuple[Family, Address, bytes] | Unsendable:
+        """Return what routes must share to share an UPDATE, as the peer will see it."""
+        assert self._egress is not None
+        terms, own = self._egress.terms, self._egress.own
+        if family not in terms.families:
+            return Unsendable.FAMILY
+        hop = route.next_hop or own.get(family)
+        if hop is None and terms.extended_next_hop:
+            hop = own.get(Family.IPV6)
+        crossed = hop is not None and hop.version != (4 if family is Family.IPV4 else 6)
+        if hop is None or (crossed and not (family is Family.IPV4 and terms.extended_next_hop)):
+            return Unsendable.NEXT_HOP
+        attributes = encode_attributes(
+            route.attributes,
+            local_asn=terms.local_asn,
+            internal=terms.internal,
+            four_octet_asn=terms.peer.four_octet_asn,
+            next_hop=hop if family is Family.IPV4 and isinstance(hop, IPv4Address) else None,
+        )
+        return family, hop, attributes
