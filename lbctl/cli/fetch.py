@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,8 @@ from lbctl.cli.doubts import readable
 from lbctl.cli.installation import Access, as_installed
 from lbctl.cli.login import login
 from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail, warn
-from lbctl.kube.crds.service_l2_status import (
-    ServiceL2Status,
-    parse_service_l2_status,
-)
+from lbctl.kube.crds.reading import LABEL_VALUE_PATTERN
+from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
 from lbctl.kube.fold import Input, Source, fold_projected, inputs
 from lbctl.kube.groups import SERVICE_L2_STATUS, Resource
 from lbctl.kube.objects import SERVICE_NAME_LABEL
@@ -140,7 +139,7 @@ def session_of(access: Access) -> ApiSession:
 async def _view(access: Access, about: ServiceKey | None) -> View:
     async with session_of(access) as session:
         access = await as_installed(session, access)
-        if about is not None:
+        if about is not None and _could_be_a_name(about.namespace, about.name):
             doubts: list[str] = []
             near = await _read(session, access, about, doubts.append)
             if _is_whole(near, about):
@@ -148,6 +147,11 @@ async def _view(access: Access, about: ServiceKey | None) -> View:
                     warn(doubt)
                 return near
         return await _read(session, access, None, warn)
+
+
+def _could_be_a_name(*words: str) -> bool:
+    """Return whether selectors can hold the words; what cannot is the name of nothing."""
+    return all(word and re.match(LABEL_VALUE_PATTERN, word) for word in words)
 
 
 async def _read(

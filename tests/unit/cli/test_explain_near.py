@@ -27,12 +27,9 @@ NAMESPACED = {"metadata": {"name": "default", "labels": {"team": "blue"}}}
 
 
 def given(name: str, *conditions: dict[str, str], **spec: Any) -> tuple[str, dict[str, Any]]:
-    plural, body = service(name, ingress=[{"ip": "192.0.2.10"}], conditions=[*conditions])
+    plural, body = service(name, ingress=[{"ip": "192.0.2.10"}])
     body["spec"].update(spec)
-    body["status"] = {
-        "loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]},
-        "conditions": [*conditions],
-    }
+    body["status"]["conditions"] = [*conditions]
     return plural, body
 
 
@@ -45,15 +42,15 @@ WORLD: World = [
 ]
 
 
-def explain(world: World, directory: Path, *more: str) -> tuple[Done, bool]:
-    """Return what the command said of Service web, and whether it read every Service."""
+def explain(world: World, directory: Path, *more: str, name: str = "web") -> tuple[Done, bool]:
+    """Return what the command said of the Service, and whether it read every Service."""
 
     async def serve() -> tuple[Done, bool]:
         async with FakeApi() as api:
             for plural, body in world:
                 api.put(plural, body)
             config = kubeconfig(directory / "config", api.url)
-            done = await asyncio.to_thread(run, ("explain", "web", *more), config)
+            done = await asyncio.to_thread(run, ("explain", name, *more), config)
             return done, any(
                 one.path == "/api/v1/services" and "fieldSelector" not in one.query
                 for one in api.asked
@@ -82,6 +79,13 @@ def test_nor_for_one_that_is_not_there(tmp_path: Path) -> None:
     done, read_all = explain(WORLD, tmp_path)
     assert not read_all
     assert "there is no Service default/web" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a,b", "a=b", "a b", "x" * 64, "red/../web", "/web,x"])
+def test_what_no_selector_can_hold_is_the_name_of_no_service(tmp_path: Path, name: str) -> None:
+    done, read_all = explain(WORLD, tmp_path, name=name)
+    assert (done.returncode, read_all) == (2, True)
+    assert "there is no Service" in done.stderr
 
 
 def test_one_that_waits_or_shares_is_explained_with_all_the_others(tmp_path: Path) -> None:
