@@ -272,12 +272,13 @@ class Reflector(Generic[K, V]):
             task.result()
 
     async def _list(self) -> None:
-        """Fetch every page into new maps, then swap them in."""
-        asked = self._asked
-        before = dict(self._ahead)
-        self._interrupt.clear()
-        new = _Listed[K, V]()
-        token = ""
+        """Fetch every page into new maps, then swap them in.
+
+        Begins anew, once, when a list that begins later is asked for meanwhile: the pages so far
+        would be thrown away. So a process that gains the Lease while it starts reads all once.
+        """
+        began_anew = False
+        asked, before, new, token = self._begin_list()
         while True:
             body = await self._page(token)
             goes_on = self._goes_on_at(body["metadata"].get("resourceVersion"))
@@ -287,6 +288,9 @@ class Reflector(Generic[K, V]):
             self.contact_at = self._clock()
             if not token:
                 break
+            if self._asked > asked and not began_anew:
+                began_anew = True
+                asked, before, new, token = self._begin_list()
         version = body["metadata"].get("resourceVersion")
         if not isinstance(version, str):
             raise StreamBroken("the list has no resourceVersion")
@@ -303,6 +307,11 @@ class Reflector(Generic[K, V]):
             if number <= asked and not waiting.done():
                 waiting.set_result(None)
         self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+
+    def _begin_list(self) -> tuple[int, dict[str, int], _Listed[K, V], str]:
+        """Return whom the list answers, what was ahead of it, no items, and no page."""
+        self._interrupt.clear()
+        return self._asked, dict(self._ahead), _Listed[K, V](), ""
 
     async def _page(self, token: str) -> dict[str, Any]:
         """Return one page, checked for its form.

@@ -65,7 +65,7 @@ def explain(
     kind, name = _target(words)
     if service is not None and kind != "node":
         fail("--service goes with `explain node NAME`", EXIT_USAGE)
-    found = view(access)
+    found = view(access, _service_key(name, namespace) if kind == "service" else None)
     key = _service_key(service, namespace) if service is not None else None
     lines, fine, data = KINDS[kind](found, name, namespace, key)
     print(to_json({**data, "fine": fine}) if output == "json" else "\n".join(lines))

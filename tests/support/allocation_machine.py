@@ -9,7 +9,7 @@ change. `tests/property` runs some hundred histories, `make soak` 100,000 steps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import ServiceKey
 from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed
-from lbctl.plan.allocation import EMPTY, Plan, plan
+from lbctl.plan.allocation import EMPTY, Decision, Plan, plan
 from lbctl.plan.sharing import sharing_refusal
 from tests.support import allocation_inputs as drawn
 from tests.support.allocation_laws import (
@@ -56,6 +56,11 @@ class Allocator(RuleBasedStateMachine):
         self.everything = False
         self.faithful = True
         """Whether the objects show all that was planned."""
+        self.moved: set[ServiceKey] = set()
+        """Services whose decision differs from the one at the last write."""
+        self.unheard: set[ServiceKey] = set()
+        """Services that showed already what was decided: no write made the planner look at them
+        again, so the decision keeps the words of its transition ("gave", and what was lost)."""
 
     # What the world does
 
@@ -233,6 +238,7 @@ class Allocator(RuleBasedStateMachine):
         self.plan = plan(
             EMPTY, self.world.snapshot(), EVERYTHING, load_balancer_class=self.own_class
         )
+        self.moved, self.unheard = set(), set()
         self.oracle.forget()
         self.oracle.believe(self.plan, self.world)
 
@@ -262,6 +268,7 @@ class Allocator(RuleBasedStateMachine):
         self.changed = set(self.world.services)
         self.everything = True
         self.faithful = True
+        self.moved, self.unheard = set(), set()
 
     @invariant()
     def nothing_is_owned_twice(self):
@@ -341,11 +348,15 @@ class Allocator(RuleBasedStateMachine):
         present = plan(before, snapshot, changed, load_balancer_class=self.own_class)
         whole = plan(before, snapshot, EVERYTHING, load_balancer_class=self.own_class)
         definite = self._nothing_to_clear(before)
+        if self.everything:
+            self.unheard.clear()
+        self.unheard -= self.changed
         if self.faithful:
             memory = plan(before.memory(), snapshot, EVERYTHING, load_balancer_class=self.own_class)
             assert memory.outcomes == whole.outcomes
+            assert self._heard(present.outcomes) == self._heard(whole.outcomes)
+            assert present.touched ^ whole.touched <= self.unheard
         if definite or self.faithful:
-            # A decision that stays keeps its words until its Service is judged again.
             assert without_words(present) == without_words(whole)
             assert present.counters == whole.counters
         assert present.touched == differences(before, present)
@@ -358,7 +369,12 @@ class Allocator(RuleBasedStateMachine):
         else:
             self.oracle.believe(present, self.world)
         self.plan = present
+        self.moved |= present.touched
         self.changed, self.everything = set(), False
+
+    def _heard(self, outcomes: Mapping[ServiceKey, Decision]) -> dict[ServiceKey, Decision]:
+        """Return the decisions that are to be the same to the word."""
+        return {key: said for key, said in outcomes.items() if key not in self.unheard}
 
     def _ask_the_oracle(self, present: Plan) -> None:
         self.seen["compared with the oracle"] += 1
@@ -391,6 +407,8 @@ class Allocator(RuleBasedStateMachine):
                 self.world.patch_service(key, patch)
                 assert foreign_conditions(self.world.services[key]) == foreign
                 self.changed.add(key)
+            elif key in self.moved:
+                self.unheard.add(key)
             assert self.world.patch_of(key, self.plan) is None
             if isinstance(decision, Outcome):
                 body = self.world.services[key]
@@ -401,6 +419,7 @@ class Allocator(RuleBasedStateMachine):
         self.world.write_pools(self.plan)
         assert self.world.write_pools(self.plan) == 0
         self.faithful = True
+        self.moved.clear()
 
     def _must_wait(self, key: ServiceKey) -> bool:
         """Return whether another still shows what this one shall have: see `ServiceDesk`."""
@@ -426,6 +445,7 @@ class Allocator(RuleBasedStateMachine):
         assert not any(self.world.patch_of(key, self.plan) for key in self.world.services)
         fresh = plan(EMPTY, self.world.snapshot(), EVERYTHING, load_balancer_class=self.own_class)
         assert without_words(fresh) == without_words(self.plan)
+        assert self._heard(fresh.outcomes) == self._heard(self.plan.outcomes)
         assert fresh.verdicts == self.plan.verdicts
 
     def _outcome(self, service: Service) -> Outcome:

@@ -154,6 +154,25 @@ def test_relist_returns_after_a_list_that_began_later() -> None:
     run(case())
 
 
+def test_a_list_that_is_under_way_when_a_later_one_is_asked_for_begins_anew() -> None:
+    async def case() -> None:
+        async with watched(*"abcdefghij") as w:
+            await watching(w)
+            pages = w.api.count(Ask.PAGE)
+            assert pages > 2, "the case needs a list of some pages"
+            before = w.api.count(Ask.LIST) + pages
+            w.api.faults.arm(FaultKind.SLOW, asks=frozenset({Ask.PAGE}), seconds=0.1)
+            first = w.reflector.relist()
+            await eventually(lambda: FaultKind.SLOW in w.api.faults.struck)
+            w.api.put("services", service("a", "192.0.2.51"))
+            await asyncio.gather(first, w.reflector.relist())
+            assert w.addresses() == w.truth()
+            asked = w.api.count(Ask.LIST) + w.api.count(Ask.PAGE) - before
+            assert asked == 1 + 1 + before, "one page and its slow successor, then all pages once"
+
+    run(case())
+
+
 def test_a_new_list_keeps_the_values_of_objects_that_did_not_change() -> None:
     async def case() -> None:
         async with watched("a", "b") as w:
