@@ -14,11 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lbctl.kube.crds.bgp_advertisement import parse_bgp_advertisement
+from lbctl.kube.crds.bgp_peer import parse_bgp_peer
+from lbctl.kube.crds.communities import parse_communities
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
 from lbctl.kube.crds.service_l2_status import parse_service_l2_status, sent_of
 from lbctl.kube.crds.speaker_status import parse_speaker_status
 from lbctl.kube.groups import (
+    BGP_ADVERTISEMENT,
+    BGP_PEER,
+    COMMUNITY,
     ENDPOINT_SLICES,
     IP_ADDRESS_POOL,
     L2_ADVERTISEMENT,
@@ -31,11 +37,13 @@ from lbctl.kube.groups import (
 from lbctl.kube.objects import parse_endpoint_slice, parse_namespace, parse_node
 from lbctl.kube.service import WrittenService, parse_service, read_service
 from lbctl.model.address import Family
-from lbctl.model.advertisement import L2Advertisement
+from lbctl.model.advertisement import BGPAdvertisement, L2Advertisement
+from lbctl.model.community import CommunityAliases
 from lbctl.model.configuration import Configured
 from lbctl.model.endpoints import EndpointSlice
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.node import Node, SpeakerReport
+from lbctl.model.peer import BGPPeer
 from lbctl.model.pool import Pool
 from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
@@ -60,6 +68,9 @@ class Source(enum.StrEnum):
     NAMESPACES = "namespaces"
     POOLS = "pools"
     ADVERTISEMENTS = "advertisements"
+    BGP_ADVERTISEMENTS = "bgp_advertisements"
+    COMMUNITIES = "communities"
+    PEERS = "peers"
     SPEAKERS = "speakers"
 
 
@@ -103,6 +114,23 @@ def project_advertisement(body: Any) -> tuple[ObjectKey, Configured[L2Advertisem
     return None if advertisement is None else (advertisement.key, advertisement)
 
 
+def project_bgp_advertisement(
+    body: Any,
+) -> tuple[ObjectKey, Configured[BGPAdvertisement]] | None:
+    advertisement = parse_bgp_advertisement(body)
+    return None if advertisement is None else (advertisement.key, advertisement)
+
+
+def project_communities(body: Any) -> tuple[ObjectKey, Configured[CommunityAliases]] | None:
+    aliases = parse_communities(body)
+    return None if aliases is None else (aliases.key, aliases)
+
+
+def project_peer(body: Any) -> tuple[ObjectKey, Configured[BGPPeer]] | None:
+    peer = parse_bgp_peer(body)
+    return None if peer is None else (peer.key, peer)
+
+
 def project_speaker(body: Any) -> tuple[NodeName, SpeakerReport] | None:
     report = parse_speaker_status(body)
     return None if report is None else (report.node, report)
@@ -123,6 +151,9 @@ def project_sent(body: Any) -> tuple[SentKey, Sent] | None:
 PROJECTIONS: Mapping[Source, Projection] = {
     Source.POOLS: project_pool,
     Source.ADVERTISEMENTS: project_advertisement,
+    Source.BGP_ADVERTISEMENTS: project_bgp_advertisement,
+    Source.COMMUNITIES: project_communities,
+    Source.PEERS: project_peer,
     Source.SPEAKERS: project_speaker,
     Source.SERVICES: project_service,
     Source.SLICES: project_slice,
@@ -140,6 +171,9 @@ def inputs(table: Groups, namespace: str, *, to_write: bool = False) -> tuple[In
     rows = (
         (Source.POOLS, table[IP_ADDRESS_POOL], namespace),
         (Source.ADVERTISEMENTS, table[L2_ADVERTISEMENT], namespace),
+        (Source.BGP_ADVERTISEMENTS, table[BGP_ADVERTISEMENT], namespace),
+        (Source.COMMUNITIES, table[COMMUNITY], namespace),
+        (Source.PEERS, table[BGP_PEER], namespace),
         (Source.SPEAKERS, table[SPEAKER_STATUS], namespace),
         (Source.SERVICES, SERVICES, ""),
         (Source.SLICES, ENDPOINT_SLICES, ""),
@@ -250,6 +284,9 @@ def snapshot_of(
         services=maps[Source.SERVICES],
         pools=maps[Source.POOLS],
         advertisements=maps[Source.ADVERTISEMENTS],
+        bgp_advertisements=maps[Source.BGP_ADVERTISEMENTS],
+        communities=maps[Source.COMMUNITIES],
+        peers=maps[Source.PEERS],
         namespaces=maps[Source.NAMESPACES],
         slices=slices,
         nodes=maps[Source.NODES],
