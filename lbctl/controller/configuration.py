@@ -34,6 +34,7 @@ from lbctl.kube.fold import Source
 from lbctl.kube.groups import CONFIGURATION_STATE, IP_ADDRESS_POOL, L2_ADVERTISEMENT
 from lbctl.kube.patches import Patch, accepted_patch, pool_patch
 from lbctl.kube.status_objects import controller_state
+from lbctl.kube.times import rfc3339
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey, PoolName
 from lbctl.model.outcome import Problem
@@ -299,8 +300,3 @@ class SummaryKeeper:
 def _project(body: dict[str, Any]) -> tuple[str, ConfigurationState] | None:
     state = parse_configuration_state(body)
     return None if state is None else (state.name, state)
-
-
-def rfc3339(instant: dt.datetime) -> str:
-    """Return a metav1.Time: RFC 3339 in UTC, whole seconds."""
-    return instant.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -20,7 +20,6 @@ from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.lease import wall_clock
 from lbctl.api.writer import Writer, patch_status
 from lbctl.controller.announcing import Announcing
-from lbctl.controller.configuration import rfc3339
 from lbctl.controller.desk import Desk, DeskPace
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.said import (
@@ -35,6 +34,7 @@ from lbctl.kube.fold import Source
 from lbctl.kube.groups import SERVICES
 from lbctl.kube.patches import ALLOCATED, ANNOUNCED, service_patch
 from lbctl.kube.service import WrittenService
+from lbctl.kube.times import rfc3339
 from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import ServiceKey

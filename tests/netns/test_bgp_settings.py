@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
 
@@ -12,7 +12,7 @@ from speaker.protocols.bgp_peer import DynamicAsn
 from speaker.protocols.bgp_report import Cause
 from speaker.protocols.bgp_routes import Route
 from speaker.wire.bgp_frame import MessageType
-from tests.support.bgp import THEIRS, routes
+from tests.support.bgp import THEIRS, cidr, routes
 from tests.support.routers import (
     Bird,
     Frr,
@@ -49,7 +49,7 @@ def test_bird_takes_ipv4_with_an_ipv6_next_hop(node, tor):
         async with speaking(peer_on(node, tor), node, {}) as spoken:
             await spoken.established()
             assert spoken.peer.status.terms.extended_next_hop
-            table = {ip_network(FOUR): Route(next_hop=ip_address(node.address6))}
+            table = {cidr(FOUR): Route(next_hop=ip_address(node.address6))}
             spoken.peer.want(table)
             await until(lambda: running.routes() == {FOUR: {node.address6}})
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import assert_never
 
+from lbctl.model.address import Address
 from lbctl.model.node import Link
-from speaker.agent.inventory import inventory
+from speaker.agent.inventory import inventory, is_usable
 from speaker.drivers.node.netlink import AGAIN_S, told
 from speaker.wire.error import WireError
 from speaker.wire.rtnetlink import (
@@ -43,6 +44,15 @@ class NodeLinks:
         self._excluded = excluded
         self._links: dict[int, KernelLink] = {}
         self._addresses: dict[tuple[int, IPv4Interface | IPv6Interface], KernelAddress] = {}
+
+    def beside(self, address: Address) -> tuple[Address, ...]:
+        """Return the usable addresses of the link that has this one, of any link, itself too."""
+        holders = {index for index, one in self._addresses if one.ip == address}
+        return tuple(
+            found.interface.ip
+            for (index, _), found in self._addresses.items()
+            if index in holders and is_usable(found)
+        )
 
     async def run(self) -> None:
         """Follow events until cancelled."""

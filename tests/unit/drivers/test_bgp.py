@@ -19,9 +19,10 @@ from speaker.protocols import bgp_session
 from speaker.protocols.bgp_report import Cause
 from speaker.protocols.bgp_routes import Route
 from speaker.protocols.bgp_transitions import State
-from speaker.wire.bgp import PathAttributes, encode_open
+from speaker.wire.bgp import encode_open
 from speaker.wire.bgp_fault import SHUTDOWN, cease
 from speaker.wire.bgp_frame import KEEPALIVE, MessageType, encode_message
+from speaker.wire.bgp_messages import PathAttributes
 from tests.support.bgp import TABLE, Router, make_open, make_peer, prefixes_of, routes
 from tests.support.loop import background, eventually, run
 
