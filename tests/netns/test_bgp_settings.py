@@ -13,7 +13,6 @@ from speaker.protocols.bgp_report import Cause
 from speaker.protocols.bgp_routes import Route
 from speaker.wire.bgp_frame import MessageType
 from tests.support.bgp import THEIRS, cidr, routes
-from tests.support.lan import Host
 from tests.support.routers import (
     Bird,
     Frr,
@@ -323,12 +322,8 @@ def test_a_source_address_that_is_not_here_is_named(frr, node, tor):
 
 
 def test_a_link_local_peer_is_reached_through_its_link(frr, node, tor):
-    def link_local(host: Host) -> str:
-        shown = host.ip("-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
-        return shown.split("inet6 ")[1].split("/")[0]
-
-    running = frr("interface eth0", "capability extended-nexthop", peer=link_local(node))
-    config = peer_on(node, tor, address=ip_address(link_local(tor)), interface="eth0")
+    running = frr("interface eth0", "capability extended-nexthop", peer=str(node.link_local))
+    config = peer_on(node, tor, address=tor.link_local, interface="eth0")
 
     async def work() -> None:
         async with speaking(config, node, TABLE):
