@@ -30,7 +30,6 @@ from lbctl.controller.said import (
     released,
     sayings,
 )
-from lbctl.kube.fold import Source
 from lbctl.kube.groups import SERVICES
 from lbctl.kube.patches import ALLOCATED, ANNOUNCED, service_patch
 from lbctl.kube.service import WrittenService
@@ -158,7 +157,7 @@ class ServiceDesk:
             difference = _half_way(difference, held_back, rfc3339(self._wall()))
 
         def written(body: dict[str, Any]) -> None:
-            self._inputs.observe(Source.SERVICES, body)
+            self._inputs.observe(SERVICES.kind, body)
             self._note_leaving(service.key, frozenset())
             self._unsaid.extend((service, saying) for saying in difference.said)
             self._speak()

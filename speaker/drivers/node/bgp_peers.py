@@ -20,6 +20,8 @@ from lbctl.model.names import PeerName
 from speaker.agent.peering import Peering
 from speaker.drivers.node.bgp import BgpPeer
 from speaker.protocols.bgp_inputs import Changed
+from speaker.protocols.bgp_report import Cause, Down
+from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp_fault import CONFIGURATION_CHANGE, DECONFIGURED, Notification, cease
 
 AGAIN_S: Final = 5.0
@@ -95,4 +97,7 @@ class BgpPeers:
             await peer.run()
         except Exception:
             logger.exception("BGP peer %s: the session failed; it is begun anew", name)
+            why = "the session failed inside lb-speaker, whose log says where; it is begun anew"
+            down = Down(cause=Cause.BROKEN, detail=why)
+            self._on_change(name, Changed(state=State.IDLE, down=down))
             await asyncio.sleep(AGAIN_S)
