@@ -13,6 +13,7 @@ them. The callers are `lbctl.controller.main`, the reconciler and `lbctl.control
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -20,7 +21,7 @@ from lbctl.api.pace import Pace
 from lbctl.api.reflector import ALL, Changes, Reflector
 from lbctl.api.session import ApiSession
 from lbctl.kube.fold import Input, SentKey, Source, World, inputs, project_sent
-from lbctl.kube.groups import SERVICE_L2_STATUS, Groups
+from lbctl.kube.groups import SERVICE_L2_STATUS, SERVICES, Groups
 from lbctl.model.snapshot import Changed, Snapshot
 from lbctl.plan.announced import Sent
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
@@ -31,6 +32,9 @@ PLANNED_FROM: Final = (Source.SERVICES, Source.NAMESPACES)
 
 WITNESSES: Final = frozenset(Source) - set(SOURCES)
 """Read for the condition lbctl.io/Announced alone, beside the ServiceL2Statuses."""
+
+FOLLOW_AFTER_S: Final = 5.0
+"""How long a follower that has just started leaves the API server to the leader."""
 
 AnyReflector: TypeAlias = Reflector[Any, Any]
 
@@ -128,11 +132,21 @@ class Inputs:
         finally:
             self._echo = False
 
-    async def run(self) -> None:
-        """Read until cancelled."""
+    async def run(self, leading: asyncio.Event) -> None:
+        """Read until cancelled; Services, which are many, at once only while `leading` is set.
+
+        A follower that starts beside the leader would ask for the same thousands at the same
+        time, and both would wait for the API server twice as long. It needs them later.
+        """
         async with asyncio.TaskGroup() as group:
             for kind, reflector in self.reflectors.items():
-                group.create_task(reflector.run(), name=f"reflector-{kind}")
+                if reflector is not self._by_source[Source.SERVICES]:
+                    group.create_task(reflector.run(), name=f"reflector-{kind}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FOLLOW_AFTER_S):
+                    await leading.wait()
+            services = self._by_source[Source.SERVICES]
+            group.create_task(services.run(), name=f"reflector-{SERVICES.kind}")
 
     async def run_witnesses(self) -> None:
         """Read what tells whether addresses are announced, until cancelled."""
