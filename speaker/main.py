@@ -43,13 +43,18 @@ from lbctl.run.memory import settle
 from lbctl.run.metrics import METRICS_OF, Exposition, Sample
 from lbctl.run.process_samples import process_samples
 from speaker.agent.inventory import EXCLUDED, excluding
+from speaker.agent.peering import SHUTDOWN_WAIT_S
 from speaker.drivers.node.gauges import speaker_samples
 from speaker.drivers.node.loop import SpeakerLoop
 
 PROGRAM: Final = "lb-speaker"
 DEFAULT_LISTEN: Final = Endpoint(host="", port=SPEAKER_PORT)
 HANDOVER_S: Final = 8.0
-"""How long a stopping speaker waits for its successors; less than a pod's grace period."""
+"""How long a stopping speaker waits for its successors, beside the wait of GRACEFUL_SHUTDOWN; both
+together are less than a pod's grace period."""
+LONGEST_WAIT_S: Final = 600
+GOODBYE_S: Final = 2.0
+"""How long BGP peers may take to hear that we stop."""
 
 log = logging.getLogger(PROGRAM)
 
@@ -68,6 +73,7 @@ class Options:
     """The Pod that this runs in; none outside of a cluster."""
     exclude_interfaces: tuple[str, ...]
     ignore_exclude_lb: bool
+    graceful_shutdown_wait_s: float
     listen: Endpoint
     log_level: str
     log_format: str
@@ -101,6 +107,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         owners=(pod,) if pod.uid else (),
         exclude_interfaces=parsed.exclude_interfaces,
         ignore_exclude_lb=parsed.ignore_exclude_lb,
+        graceful_shutdown_wait_s=parsed.graceful_shutdown_wait,
         listen=parsed.listen,
         log_level=parsed.log_level,
         log_format=parsed.log_format,
@@ -150,6 +157,13 @@ def flag_parser(environ: Mapping[str, str]) -> FlagParser:
         "node.kubernetes.io/exclude-from-external-load-balancers",
     )
     parser.add_flag(
+        "--graceful-shutdown-wait",
+        parse=_seconds,
+        default=SHUTDOWN_WAIT_S,
+        help="seconds, 0 to 600, for which BGP routes that this node gives up carry the community "
+        "GRACEFUL_SHUTDOWN before they are withdrawn; keep the pod's grace period longer",
+    )
+    parser.add_flag(
         "--listen",
         parse=endpoint,
         default=DEFAULT_LISTEN,
@@ -163,6 +177,14 @@ def _patterns(text: str) -> tuple[str, ...]:
     patterns = tuple(filter(None, (part.strip() for part in text.split(","))))
     excluding(patterns)
     return patterns
+
+
+def _seconds(text: str) -> float:
+    """Return a wait in seconds; raises ValueError with what is possible."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= LONGEST_WAIT_S:
+            return seconds
+    raise ValueError(f"{text!r} is not a number of seconds from 0 to {LONGEST_WAIT_S}")
 
 
 def main() -> None:
@@ -200,6 +222,7 @@ async def _run(options: Options, credentials: Credentials) -> None:
             owners=options.owners,
             excluded_links=excluding(options.exclude_interfaces),
             ignore_exclude_label=options.ignore_exclude_lb,
+            shutdown_wait_s=options.graceful_shutdown_wait_s,
             clock=boottime,
         )
         server = StatusServer(
@@ -216,7 +239,7 @@ async def _run(options: Options, credentials: Credentials) -> None:
         settle()
         running = asyncio.create_task(loop.run())
         try:
-            await _until_stopped(stop, loop, running)
+            await _until_stopped(stop, loop, running, options.graceful_shutdown_wait_s)
         finally:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -225,9 +248,12 @@ async def _run(options: Options, credentials: Credentials) -> None:
 
 
 async def _until_stopped(
-    stop: asyncio.Event, loop: SpeakerLoop, running: asyncio.Task[None]
+    stop: asyncio.Event, loop: SpeakerLoop, running: asyncio.Task[None], wait_s: float
 ) -> None:
-    """Return after SIGTERM and the handing over; raise what ended the loop before."""
+    """Return after SIGTERM and the handing over; raise what ended the loop before.
+
+    `wait_s` is for how long routes that are given up stand.
+    """
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({stopping, running}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
@@ -237,10 +263,13 @@ async def _until_stopped(
     log.info("stopping: handing over")
     loop.stop()
     try:
-        async with asyncio.timeout(HANDOVER_S):
+        async with asyncio.timeout(HANDOVER_S + wait_s):
             await loop.done.wait()
     except TimeoutError:
-        log.warning("not everything was handed over within %.0f s", HANDOVER_S)
+        log.warning("not everything was handed over within %.0f s", HANDOVER_S + wait_s)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_S):
+            await loop.sessions.leave()
     log.info("stopped")
 
 

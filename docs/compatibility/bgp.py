@@ -11,7 +11,11 @@ _JUDGED: Final = (
     "bgp_kinds::test_every_field_of_a_peer_is_read",
 )
 _NO_SESSION: Final = "read and judged; the session that would use it is missing"
-_NO_REPORT: Final = "the condition `Accepted` is not written yet"
+_ACCEPTED: Final = (
+    "ours: the condition `Accepted` with a reason; in its group ConfigurationState and Events tell",
+    "accepted::test_every_object_of_bgp_shows_its_verdict_and_the_summary_names_the_refused",
+    "accepted::test_in_metallbs_group_a_refused_peer_is_told_by_an_event_and_the_summary",
+)
 
 
 def _planned(name: str, how: str, *tests: str) -> Row:
@@ -88,7 +92,7 @@ PEER = Section(
             "",
             "bgp_kinds::test_a_session_by_interface_carries_both_families",
         ),
-        FIELD.later("BGPPeer status.conditions", _NO_REPORT),
+        FIELD.better("BGPPeer status.conditions", *_ACCEPTED),
         _planned(
             "one bad peer",
             "stops itself alone; there the whole configuration is refused",
@@ -175,7 +179,7 @@ ADVERTISEMENT = Section(
             "routes::test_peers_that_hear_the_same_share_one_table",
             "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
         ),
-        FIELD.later("BGPAdvertisement status.conditions", _NO_REPORT),
+        FIELD.better("BGPAdvertisement status.conditions", *_ACCEPTED),
         _planned(
             "which nodes announce",
             "every node that is not excluded, without network or draining, with endpoints as kube-"
@@ -222,7 +226,7 @@ COMMUNITY = Section(
             "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
             "community::test_an_extended_community_has_the_octets_of_its_type",
         ),
-        FIELD.later("Community status.conditions", _NO_REPORT),
+        FIELD.better("Community status.conditions", *_ACCEPTED),
         _planned(
             "one name in two Community objects",
             "the older definition counts and the younger object is told; there the whole "
@@ -254,7 +258,7 @@ BFD_PROFILE = Section(
             )
             for name, how in _BFD_FIELDS.items()
         ),
-        FIELD.later("BFDProfile status.conditions", _NO_REPORT),
+        FIELD.better("BFDProfile status.conditions", *_ACCEPTED),
     ),
 )
 

@@ -61,6 +61,9 @@ EVENTS_BETWEEN_PAUSES = 200
 BAD_ANSWERS_BEFORE_RELIST = 3
 """Errors in a row from a server that does answer: then the position itself is suspect."""
 
+_FOR_GOOD: Final = frozenset({403, 404})
+"""Answers that stay until somebody grants a right or defines the kind."""
+
 SILENT_WATCHES_BEFORE_RELIST = 2
 """A healthy watch brings a bookmark each minute. After a restore of etcd our position lies
 in the future; the server then accepts the watch and says nothing (seen with 1.36)."""
@@ -115,6 +118,10 @@ class Reflector(Generic[K, V]):
 
         self.items: dict[K, V] = {}
         self.synced = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Listed once, or the server has said that it will not be."""
+        self.absent = False
+        """The server does not know the kind: there are no objects of it."""
         self.problem: str | None = None
         self.contact_at: float | None = None
         self.unreadable: dict[str, str] = {}
@@ -240,6 +247,9 @@ class Reflector(Generic[K, V]):
         self.counters.failures += 1
         self._failures += 1
         unknown = isinstance(error, ApiRefused) and error.status == 404
+        self.absent = unknown and not self.synced.is_set()
+        if isinstance(error, ApiRefused) and error.status in _FOR_GOOD:
+            self.settled.set()
         if isinstance(error, StreamBroken | ApiRefused):
             self._bad_answers += 1
             if self._bad_answers % BAD_ANSWERS_BEFORE_RELIST == 0:
@@ -300,7 +310,9 @@ class Reflector(Generic[K, V]):
         self._paged = True
         self.counters.lists += 1
         self._set_problem(None)
+        self.absent = False
         self.synced.set()
+        self.settled.set()
         self._on_change(ALL)
         self._answered = asked
         for number, waiting in self._waiting:

@@ -26,7 +26,6 @@ from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey
 from lbctl.model.outcome import Problem
-from lbctl.model.reason import Reason
 from lbctl.plan.advertisements import (
     Known,
     bgp_doubts,
@@ -34,8 +33,9 @@ from lbctl.plan.advertisements import (
     judge_bgp_advertisement,
     unknown_pools,
 )
+from lbctl.plan.bgp_objects import judge_alone
 from lbctl.plan.peers import judge_peer
-from lbctl.plan.pools import PoolBook, join_problems, judge_candidate
+from lbctl.plan.pools import PoolBook, judge_candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +122,7 @@ class Judge:
         """Judge an object of a kind whose fields are all that can be wrong."""
         if found is None:
             return Admitted()
-        verdict = Verdict(
-            accepted=not found.problems,
-            reason=Reason.INVALID if found.problems else Reason.ACCEPTED,
-            message=join_problems(found.problems),
-        )
+        verdict = judge_alone(found, "the object is valid")
         return self._by_place(found, body, old) or _answer(found.key, verdict)
 
     def _by_place(self, found: Configured[Any], body: Body, old: Body | None) -> Answer | None:

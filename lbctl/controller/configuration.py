@@ -1,10 +1,10 @@
 """Report on configuration objects: counters and `Accepted` on each, one summary of all.
 
-Pools and advertisements show their verdict themselves, where their schema has conditions, and
-the object ConfigurationState `controller` repeats what is wrong in one place. A verdict that
-turned to "no", and an advertisement whose pool is missing, are said as an Event, too: once, which
-the condition remembers, or this process where the schema has none. Nothing is decided here. The
-caller is `lbctl.controller.reconciler`.
+Pools, advertisements and BGP's objects show their verdict themselves, where their schema has
+conditions, and the object ConfigurationState `controller` repeats what is wrong in one place. A
+verdict that turned to "no", and an advertisement whose pool is missing, are said as an Event, too:
+once, which the condition remembers, or this process where the schema has none. Nothing is decided
+here. The caller is `lbctl.controller.reconciler`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,20 @@ from lbctl.kube.crds.configuration_state import (
     ConfigurationState,
     parse_configuration_state,
 )
-from lbctl.kube.fold import Source
-from lbctl.kube.groups import CONFIGURATION_STATE, IP_ADDRESS_POOL, L2_ADVERTISEMENT
+from lbctl.kube.groups import CONFIGURATION_STATE, IP_ADDRESS_POOL
 from lbctl.kube.patches import Patch, accepted_patch, pool_patch
 from lbctl.kube.status_objects import controller_state
+from lbctl.kube.times import rfc3339
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey, PoolName
 from lbctl.model.outcome import Problem
 from lbctl.model.reason import Reason
+from lbctl.model.selector import seen_by
+from lbctl.model.snapshot import Snapshot
 from lbctl.plan.advertisements import judge_advertisement
 from lbctl.plan.allocation import Plan
+from lbctl.plan.bgp_objects import Profiles, judge_bgp
+from lbctl.plan.peers import selecting_keys
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +51,9 @@ AFTER_FAILURE_S = 2.0
 BETWEEN_S = 0.5
 """Pause after the ConfigurationState was written."""
 
-_SOURCES = {IP_ADDRESS_POOL: Source.POOLS, L2_ADVERTISEMENT: Source.ADVERTISEMENTS}
-
 
 class ConfigurationDesk:
-    """Pools and advertisements on their way to showing their verdict.
+    """Configuration objects on their way to showing their verdict.
 
     `summary` is what the ConfigurationState says now: what stands there was told by a process
     before us.
@@ -73,6 +75,7 @@ class ConfigurationDesk:
         self._summary = summary
         self._wall = wall
         self._told: dict[ObjectKey, str] = {}
+        self._bgp = BGPVerdicts()
         self.desk: Desk[ObjectKey] = Desk(writer, again=again, pace=pace)
 
     def look(self, plan: Plan) -> dict[ObjectKey, Verdict]:
@@ -88,14 +91,23 @@ class ConfigurationDesk:
             own = self._inputs.groups[IP_ADDRESS_POOL].own_schema
             self._submit(pool, verdict, pool_patch(pool, verdict, counters, now, own_schema=own))
         names = {key.name for key in snapshot.pools}
+        others: list[Configured[Any]] = [*snapshot.advertisements.values()]
         for key, advertisement in snapshot.advertisements.items():
-            verdict = verdicts[key] = judge_advertisement(advertisement, names)
-            own = self._inputs.groups[L2_ADVERTISEMENT].own_schema
-            self._submit(
-                advertisement,
-                verdict,
-                accepted_patch(advertisement, verdict, now, own_schema=own),
-            )
+            verdicts[key] = judge_advertisement(advertisement, names)
+        if self._inputs.bgp_known:
+            profiles = self._inputs.profiles
+            verdicts |= self._bgp.of(snapshot, profiles)
+            for kind in (
+                snapshot.peers,
+                snapshot.bgp_advertisements,
+                snapshot.communities,
+                profiles,
+            ):
+                others += kind.values()
+        for found in others:
+            own = self._inputs.groups[found.key.kind].own_schema
+            verdict = verdicts[found.key]
+            self._submit(found, verdict, accepted_patch(found, verdict, now, own_schema=own))
         self.desk.keep_only(verdicts)
         self._told = {key: said for key, said in self._told.items() if key in verdicts}
         return verdicts
@@ -109,7 +121,7 @@ class ConfigurationDesk:
             return
 
         def written(body: dict[str, Any]) -> None:
-            self._inputs.observe(_SOURCES[found.key.kind], body)
+            self._inputs.observe(found.key.kind, body)
             shown = found.accepted
             if resource.own_schema and (shown is None or shown.message != verdict.message):
                 self._tell(found, verdict)
@@ -144,6 +156,38 @@ class ConfigurationDesk:
             verdict.reason.value,
             verdict.message,
         )
+
+
+class BGPVerdicts:
+    """The verdicts on BGP's objects, made anew only if something that they rest on is new.
+
+    A plan is made for every new Service, and a node's status changes for reasons of its own;
+    what peers see of nodes are the labels that they select by.
+    """
+
+    def __init__(self) -> None:
+        self._subject: object = None
+        self._verdicts: Mapping[ObjectKey, Verdict] = {}
+
+    def of(self, snapshot: Snapshot, profiles: Profiles) -> Mapping[ObjectKey, Verdict]:
+        """Return the verdict on every object."""
+        specs = [
+            {key: (entry.created, entry.spec, entry.problems) for key, entry in kind.items()}
+            for kind in (
+                snapshot.pools,
+                snapshot.peers,
+                snapshot.bgp_advertisements,
+                snapshot.communities,
+                profiles,
+            )
+        ]
+        keys = selecting_keys(snapshot.peers)
+        seen = [(name, seen_by(keys, node.labels)) for name, node in snapshot.nodes.items()]
+        subject = (specs, seen if snapshot.peers else [])
+        if subject != self._subject:
+            self._subject = subject
+            self._verdicts = judge_bgp(snapshot, profiles)
+        return self._verdicts
 
 
 def _line(key: ObjectKey, verdict: Verdict) -> str:
@@ -299,8 +343,3 @@ class SummaryKeeper:
 def _project(body: dict[str, Any]) -> tuple[str, ConfigurationState] | None:
     state = parse_configuration_state(body)
     return None if state is None else (state.name, state)
-
-
-def rfc3339(instant: dt.datetime) -> str:
-    """Return a metav1.Time: RFC 3339 in UTC, whole seconds."""
-    return instant.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,7 +7,9 @@ admission webhook: `published_pools` is the one value that another thread may re
 
 Whether addresses are announced it tells from what speakers report, and from nodes and endpoints.
 These `witnesses` are read once somebody asks for them, and nothing but that condition waits for
-them. The callers are `lbctl.controller.main`, the reconciler and `lbctl.controller.announcing`.
+them. BGP's kinds are among them: no address hangs on them, so a cluster that does not have them,
+or does not let us read them, allocates all the same. The callers are `lbctl.controller.main`, the
+reconciler and `lbctl.controller.announcing`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,19 @@ from typing import Any, Final, TypeAlias
 from lbctl.api.pace import Pace
 from lbctl.api.reflector import ALL, Changes, Reflector
 from lbctl.api.session import ApiSession
-from lbctl.kube.fold import Input, SentKey, Source, World, inputs, project_sent
-from lbctl.kube.groups import SERVICE_L2_STATUS, Groups
+from lbctl.kube.fold import (
+    Input,
+    SentKey,
+    Source,
+    World,
+    inputs,
+    project_profile,
+    project_sent,
+)
+from lbctl.kube.groups import BFD_PROFILE, SERVICE_L2_STATUS, Groups
+from lbctl.model.configuration import Configured
+from lbctl.model.names import ObjectKey
+from lbctl.model.peer import BFDProfile
 from lbctl.model.snapshot import Changed, Snapshot
 from lbctl.plan.announced import Sent
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
@@ -30,7 +43,9 @@ PLANNED_FROM: Final = (Source.SERVICES, Source.NAMESPACES)
 """Changes of these are named to the plan."""
 
 WITNESSES: Final = frozenset(Source) - set(SOURCES)
-"""Read for the condition lbctl.io/Announced alone, beside the ServiceL2Statuses."""
+"""Read for the condition lbctl.io/Announced, beside what speakers report."""
+BGP: Final = (Source.PEERS, Source.BGP_ADVERTISEMENTS, Source.COMMUNITIES)
+"""Of the witnesses: those that are configuration, and have a verdict to show."""
 
 AnyReflector: TypeAlias = Reflector[Any, Any]
 
@@ -79,6 +94,18 @@ class Inputs:
             pace=pace,
         )
         self.witnesses[SERVICE_L2_STATUS] = self._sent
+        self._profiles: Reflector[ObjectKey, Configured[BFDProfile]] = Reflector(
+            session,
+            groups[BFD_PROFILE].collection(namespace),
+            project=project_profile,
+            on_change=lambda _: self._heard_bgp(),
+            pace=pace,
+        )
+        self.witnesses[BFD_PROFILE] = self._profiles
+        self._bgp: tuple[AnyReflector, ...] = (
+            *(self._by_source[source] for source in BGP),
+            self._profiles,
+        )
         self._world = World(self._items, PLANNED_FROM)
 
     @property
@@ -94,6 +121,24 @@ class Inputs:
     def sent(self) -> Mapping[SentKey, Sent]:
         """Return what speakers report, by Service and family."""
         return self._sent.items
+
+    @property
+    def profiles(self) -> Mapping[ObjectKey, Configured[BFDProfile]]:
+        """Return the BFDProfiles; no plan asks for them."""
+        return self._profiles.items
+
+    @property
+    def bgp_settled(self) -> bool:
+        """Return whether BGP's kinds have been read, or will not be."""
+        nodes = self._by_source[Source.NODES]
+        return all(one.settled.is_set() for one in (*self._bgp, nodes))
+
+    @property
+    def bgp_known(self) -> bool:
+        """Return whether it is known which objects of BGP's kinds there are."""
+        nodes = self._by_source[Source.NODES]
+        known = all(one.absent or one.synced.is_set() for one in self._bgp)
+        return known and nodes.synced.is_set()
 
     def take_changed(self) -> Changed:
         """Return what changed since the last call."""
@@ -120,11 +165,11 @@ class Inputs:
                 elif not reflector.synced.is_set():
                     yield f"{kind} objects have not been read yet"
 
-    def observe(self, source: Source, body: dict[str, Any]) -> None:
+    def observe(self, kind: str, body: dict[str, Any]) -> None:
         """Take in what one of our writes returned, ahead of the watch."""
         self._echo = True
         try:
-            self._by_source[source].observe(body)
+            (self.reflectors.get(kind) or self.witnesses[kind]).observe(body)
         finally:
             self._echo = False
 
@@ -142,9 +187,17 @@ class Inputs:
                 group.create_task(reflector.run(), name=f"reflector-{kind}")
 
     async def until_witnesses(self) -> None:
-        """Return when each of them has been listed once."""
+        """Return when each of them has been listed once; kinds of BGP may be missing."""
         for reflector in self.witnesses.values():
-            await reflector.synced.wait()
+            if reflector in self._bgp:
+                await reflector.settled.wait()
+            if not reflector.absent:
+                await reflector.synced.wait()
+
+    async def until_bgp_settled(self) -> None:
+        """Return when BGP's kinds have been read, or will not be."""
+        for reflector in (*self._bgp, self._by_source[Source.NODES]):
+            await reflector.settled.wait()
 
     async def until_synced(self) -> None:
         """Return when every kind has been listed once."""
@@ -168,6 +221,9 @@ class Inputs:
         if source in WITNESSES:
             self._world.changed(source, None if changes is ALL else changes)
             self.on_witness(source, changes)
+            if source in BGP or (source is Source.NODES and self._by_source[Source.PEERS].items):
+                # A peer is judged beside the nodes that it selects.
+                self._heard_bgp()
             return
         if source is Source.POOLS:
             self._book = judge_pools(self.snapshot(), self._book)
@@ -179,6 +235,11 @@ class Inputs:
         if source in (Source.POOLS, Source.ADVERTISEMENTS):
             self.on_witness(source, changes)
         (self.on_echo if self._echo else self.on_news)()
+
+    def _heard_bgp(self) -> None:
+        """Have BGP's objects judged with the next plan: nothing waits for what they show."""
+        if self.bgp_settled:
+            self.on_echo()
 
     def _heard_sent(self, changes: Changes[SentKey]) -> None:
         self.on_sent(changes)

@@ -158,8 +158,14 @@ class Reconciler:
             group.create_task(self._summary.run(), name="configuration-state")
             group.create_task(self._announcing.run(), name="announcing")
             group.create_task(self._terms(), name="terms")
+            group.create_task(self._bgp_settled(), name="bgp")
             await self._inputs.until_synced()
             settle()
+
+    async def _bgp_settled(self) -> None:
+        """Have the verdicts looked at when it is known which objects there are."""
+        await self._inputs.until_bgp_settled()
+        self._echo()
 
     async def _terms(self) -> None:
         while True:
@@ -250,7 +256,9 @@ class Reconciler:
         self.plan_seconds += self._clock() - began
         self._services.look(self._keys(changed, again), self._plan.outcomes)
         self.verdicts = self._configuration.look(self._plan)
-        self._summary.want(findings(self.verdicts))
+        if self._inputs.bgp_settled:
+            # Not before: what the leader before us said of BGP's objects must not vanish meanwhile.
+            self._summary.want(findings(self.verdicts))
 
     def _keys(self, changed: Changed, again: set[ServiceKey]) -> set[ServiceKey]:
         """Return the Services that may show something else than was decided."""

@@ -20,7 +20,6 @@ from lbctl.api.events import EventRecorder, EventType, ObjectRef
 from lbctl.api.lease import wall_clock
 from lbctl.api.writer import Writer, patch_status
 from lbctl.controller.announcing import Announcing
-from lbctl.controller.configuration import rfc3339
 from lbctl.controller.desk import Desk, DeskPace
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.said import (
@@ -31,10 +30,10 @@ from lbctl.controller.said import (
     released,
     sayings,
 )
-from lbctl.kube.fold import Source
 from lbctl.kube.groups import SERVICES
 from lbctl.kube.patches import ALLOCATED, ANNOUNCED, service_patch
 from lbctl.kube.service import WrittenService
+from lbctl.kube.times import rfc3339
 from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.names import ServiceKey
@@ -158,7 +157,7 @@ class ServiceDesk:
             difference = _half_way(difference, held_back, rfc3339(self._wall()))
 
         def written(body: dict[str, Any]) -> None:
-            self._inputs.observe(Source.SERVICES, body)
+            self._inputs.observe(SERVICES.kind, body)
             self._note_leaving(service.key, frozenset())
             self._unsaid.extend((service, saying) for saying in difference.said)
             self._speak()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lbctl.kube.crds.bfd_profile import parse_bfd_profile
 from lbctl.kube.crds.bgp_advertisement import parse_bgp_advertisement
 from lbctl.kube.crds.bgp_peer import parse_bgp_peer
 from lbctl.kube.crds.communities import parse_communities
@@ -43,7 +44,7 @@ from lbctl.model.configuration import Configured
 from lbctl.model.endpoints import EndpointSlice
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.node import Node, SpeakerReport
-from lbctl.model.peer import BGPPeer
+from lbctl.model.peer import BFDProfile, BGPPeer
 from lbctl.model.pool import Pool
 from lbctl.model.service import Service
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
@@ -146,6 +147,12 @@ def project_sent(body: Any) -> tuple[SentKey, Sent] | None:
     if status is None or sent is None or sent.family is None:
         return None
     return (status.service, sent.family), sent
+
+
+def project_profile(body: Any) -> tuple[ObjectKey, Configured[BFDProfile]] | None:
+    """Return a BFDProfile. No input of a snapshot: no plan asks for it."""
+    profile = parse_bfd_profile(body)
+    return None if profile is None else (profile.key, profile)
 
 
 PROJECTIONS: Mapping[Source, Projection] = {

@@ -121,6 +121,7 @@ def _table(api_group: str) -> Groups:
 SERVICES = Resource(kind="Service", group="", version="v1", plural="services")
 NODES = Resource(kind="Node", group="", version="v1", plural="nodes")
 NAMESPACES = Resource(kind="Namespace", group="", version="v1", plural="namespaces")
+SECRETS = Resource(kind="Secret", group="", version="v1", plural="secrets")
 ENDPOINT_SLICES = Resource(
     kind="EndpointSlice", group="discovery.k8s.io", version="v1", plural="endpointslices"
 )

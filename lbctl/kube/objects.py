@@ -12,7 +12,7 @@ from typing import Any
 
 from lbctl.kube.annotations import DRAIN
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
-from lbctl.model.address import Family
+from lbctl.model.address import Family, parse_address
 from lbctl.model.endpoints import Endpoint, EndpointSlice, endpoint_state
 from lbctl.model.names import NodeName, ServiceKey
 from lbctl.model.node import Node
@@ -39,6 +39,12 @@ def parse_node(body: Any) -> Node | None:
         network_unavailable=conditions.get("NetworkUnavailable") == "True",
         out_of_service=any(taint.get("key") == OUT_OF_SERVICE_TAINT for taint in taints),
         drain_requested=metadata.annotations.get(DRAIN, "false") != "false",
+        addresses=tuple(
+            address
+            for item in objects(mapping(body.get("status")).get("addresses"))
+            if item.get("type") == "InternalIP"
+            and (address := parse_address(text(item.get("address")))) is not None
+        ),
     )
 
 

@@ -40,7 +40,7 @@ from lbctl.kube.groups import (
     Resource,
 )
 from lbctl.model.address import family_of
-from lbctl.model.node import SpeakerReport
+from lbctl.model.node import Owner, SpeakerReport
 from lbctl.model.outcome import InvariantBroken, Problem
 from lbctl.model.session import SessionReport
 
@@ -91,7 +91,7 @@ def speaker_status(table: Groups, namespace: str, report: SpeakerReport) -> Want
         metadata={
             "name": report.node,
             "namespace": namespace,
-            "ownerReferences": render_owner_references(report),
+            "ownerReferences": render_owner_references(report.owners),
         },
         status=render_speaker_status(report),
     )
@@ -148,9 +148,9 @@ def service_bgp_status(table: Groups, namespace: str, wanted: ServiceBGPStatus) 
 
 
 def bgp_session_status(
-    table: Groups, namespace: str, report: SpeakerReport, session: SessionReport
+    table: Groups, namespace: str, owners: tuple[Owner, ...], session: SessionReport
 ) -> Wanted:
-    """Return the BGPSessionStatus of one session; it goes with the Pod of its speaker."""
+    """Return the BGPSessionStatus of one session; it goes with the owners, the speaker's Pod."""
     resource = table[BGP_SESSION_STATUS]
     return Wanted(
         resource=resource,
@@ -158,7 +158,7 @@ def bgp_session_status(
             "name": session_status_name(session.node, session.peer),
             "namespace": namespace,
             "labels": _labels(resource, {"node": session.node, "peer": session.peer}),
-            "ownerReferences": render_owner_references(report),
+            "ownerReferences": render_owner_references(owners),
         },
         status=render_session_status(session),
     )

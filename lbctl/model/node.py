@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
+from lbctl.model.address import Address
 from lbctl.model.names import Incarnation, LinkName, NodeName
 
 
@@ -24,6 +25,8 @@ class Node:
     """Has the taint node.kubernetes.io/out-of-service."""
     drain_requested: bool
     """Has the annotation lbctl.io/drain (any value but "false")."""
+    addresses: tuple[Address, ...] = ()
+    """Its InternalIPs, in the order of status.addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

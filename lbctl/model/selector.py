@@ -51,3 +51,13 @@ class Selector:
 def any_matches(selectors: Iterable[Selector], labels: Mapping[str, str]) -> bool:
     """Return whether one of the selectors matches; an empty list matches nothing here."""
     return any(selector.matches(labels) for selector in selectors)
+
+
+def keys_of(selectors: Iterable[Selector]) -> tuple[str, ...]:
+    """Return the keys of all labels that the selectors look at."""
+    return tuple(sorted({one.key for selector in selectors for one in selector.requirements}))
+
+
+def seen_by(keys: Iterable[str], labels: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return all that selectors with these keys see of the labels."""
+    return tuple([labels.get(key) for key in keys])

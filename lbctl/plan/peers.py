@@ -17,7 +17,7 @@ from lbctl.model.node import Node
 from lbctl.model.outcome import Problem, Refused
 from lbctl.model.peer import BGPPeer
 from lbctl.model.reason import Reason
-from lbctl.model.selector import any_matches
+from lbctl.model.selector import any_matches, keys_of, seen_by
 from lbctl.plan.pools import join_problems
 
 Peers = Mapping[ObjectKey, Configured[BGPPeer]]
@@ -59,8 +59,14 @@ def judge_peers(peers: Peers, nodes: Iterable[Node]) -> dict[ObjectKey, Verdict]
     """Return the verdict on each peer; one that another excludes on some nodes says so."""
     verdicts = {key: judge_peer(entry) for key, entry in peers.items()}
     excluded: dict[PeerName, list[tuple[NodeName, str]]] = {}
+    keys = selecting_keys(peers)
+    # Nodes that the selectors cannot tell apart keep the same sessions.
+    known: dict[tuple[str | None, ...], Sessions] = {}
     for node in sorted(nodes, key=lambda one: one.name):
-        for name, refused in sessions(peers, node).refused.items():
+        seen = seen_by(keys, node.labels)
+        if seen not in known:
+            known[seen] = sessions(peers, node)
+        for name, refused in known[seen].refused.items():
             if refused.reason is Reason.DUPLICATE_PEER:
                 excluded.setdefault(name, []).append((node.name, refused.detail))
     for key, verdict in verdicts.items():
@@ -74,6 +80,12 @@ def judge_peers(peers: Peers, nodes: Iterable[Node]) -> dict[ObjectKey, Verdict]
                 message=f"the peer is in effect; but not on node {names}{more}: {found[0][1]}",
             )
     return verdicts
+
+
+def selecting_keys(peers: Peers) -> tuple[str, ...]:
+    """Return the keys of the labels by which peers select nodes."""
+    specs = (entry.spec for entry in peers.values())
+    return keys_of(one for spec in specs if spec is not None for one in spec.node_selectors)
 
 
 def sessions(peers: Peers, node: Node) -> Sessions:

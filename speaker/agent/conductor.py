@@ -25,6 +25,7 @@ from lbctl.model.node import Link, Owner, SpeakerReport
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.announcement import Announcement, plan_announcements
 from lbctl.plan.rendezvous import rendezvous_membership
+from speaker.agent.peering import NOBODY, Ground, Speaking, speak
 from speaker.agent.report import (
     FASTPATH_GRACE_S,
     FastpathState,
@@ -60,6 +61,8 @@ class Situation:
     owners: tuple[Owner, ...] = ()
     """The pod of this process: its SpeakerStatus is to vanish with it."""
     ignore_exclude_label: bool = False
+    ground: Ground = field(default_factory=Ground)
+    """What BGP sessions rest on beside the snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,8 @@ class Intentions:
     """What SpeakerStatus should say; None: leave it."""
     statements: Statements | None = None
     """What the ServiceL2Status objects of this node should say; None: leave them."""
+    speaking: Speaking | None = None
+    """With whom to speak BGP and about what; None: not known yet, leave the sessions."""
     deadline: Instant | None = None
     handed_over: bool = False
     """The speaker is stopping, the cluster knows, and it answers for nothing any more."""
@@ -124,6 +129,16 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
             yielded=situation.yielded,
         )
         said = statements(situation.me.node, table.entries, announcement)
+    speaking = speak(
+        previous.speaking or NOBODY,
+        now=situation.now,
+        node=situation.me.node,
+        snapshot=situation.snapshot,
+        changed=situation.changed,
+        ground=situation.ground,
+        load_balancer_class=situation.load_balancer_class,
+        stopping=situation.stopping,
+    )
     return Intentions(
         announcement=announcement,
         footing=footing,
@@ -132,8 +147,9 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
         peers=_peers(situation),
         report=report,
         statements=said,
-        deadline=_deadline(table, situation),
-        handed_over=left and not table.entries,
+        speaking=speaking,
+        deadline=_deadline(table, situation, speaking),
+        handed_over=left and not table.entries and speaking.deadline is None,
     )
 
 
@@ -227,8 +243,12 @@ def _peers(situation: Situation) -> frozenset[str]:
     )
 
 
-def _deadline(table: Desired | None, situation: Situation) -> Instant | None:
+def _deadline(
+    table: Desired | None, situation: Situation, speaking: Speaking = NOBODY
+) -> Instant | None:
     moments = list(table.yields.values()) if table is not None else []
+    if speaking.deadline is not None:
+        moments.append(speaking.deadline)
     if not situation.fastpath.connected:
         until = situation.fastpath.since + FASTPATH_GRACE_S
         if until > situation.now:

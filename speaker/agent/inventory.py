@@ -93,8 +93,13 @@ def inventory(
     )
 
 
+def is_usable(address: KernelAddress) -> bool:
+    """Return whether the kernel sends from the address: nobody else has turned out to have it."""
+    return not address.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+
+
 def _link(link: KernelLink, addresses: list[KernelAddress]) -> Link:
-    usable = [a for a in addresses if not a.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)]
+    usable = [address for address in addresses if is_usable(address)]
     subnets = {a.interface for a in usable if not a.interface.is_link_local}
     return Link(
         name=LinkName(link.name),

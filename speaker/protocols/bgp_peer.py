@@ -14,9 +14,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from lbctl.model.address import Address, Family
-from speaker.wire.bgp import GracefulRestart, OpenMessage
 from speaker.wire.bgp_fault import FaultError, Notification
 from speaker.wire.bgp_frame import AFI, SAFI_UNICAST
+from speaker.wire.bgp_messages import GracefulRestart, OpenMessage
 
 BOTH: Final = frozenset(Family)
 HOLD_TIME_S: Final = 90
@@ -65,7 +65,7 @@ class PeerConfig:
     graceful_restart_s: int | None = None
     """How long the peer keeps our routes while we restart; None: not at all."""
     next_hops: tuple[Address, ...] = ()
-    """Next hop self of each family that is not to be found on the link of the session."""
+    """Next hop self of a family that the link of the session has no address of."""
     source: Address | None = None
     interface: str | None = None
     """Bind to this link; a link-local `address` needs it."""
@@ -189,13 +189,13 @@ def _keepalive_s(config: PeerConfig, hold_time_s: int) -> float:
 
 
 def next_hop_self(config: PeerConfig, on_link: tuple[Address, ...]) -> dict[Family, Address]:
-    """Return our next hop in each family: as configured, else of the session's own link.
+    """Return our next hop in each family: of the session's own link, else as configured.
 
     `on_link` begins with our end of the session. A link-local address is taken when the family
     has no other, as on an unnumbered link; the peer knows where it points, being on it.
     """
     chosen: dict[Family, Address] = {}
-    candidates = (*config.next_hops, *on_link)
+    candidates = (*on_link, *config.next_hops)
     for address in sorted(candidates, key=lambda one: one.is_link_local):
         family = Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6
         if not (isinstance(address, IPv6Address) and address.ipv4_mapped):

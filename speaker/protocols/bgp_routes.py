@@ -18,10 +18,11 @@ from itertools import islice
 from typing import Final
 
 from lbctl.model.address import Address, Family
+from lbctl.model.route import Prefix
 from speaker.protocols.bgp_peer import Terms
-from speaker.wire.bgp import PathAttributes, encode_attributes
 from speaker.wire.bgp_frame import end_of_rib
-from speaker.wire.bgp_update import Prefix, announce, family_of_prefix, withdraw
+from speaker.wire.bgp_messages import PathAttributes
+from speaker.wire.bgp_update import announce, withdraw
 
 BATCH: Final = 16384
 """Prefixes of one batch, at most 280 KiB: what may wait in memory for a slow peer."""
@@ -61,10 +62,8 @@ class AdjRibOut:
     """Hold the wish and what was sent; `take` returns what the peer lacks."""
 
     def __init__(self) -> None:
-        self.wanted: dict[Prefix, Route] | None = None
-        """None until the first table is there."""
-        self._known: dict[int, Route] = {}
-        """The same by identity of the prefix; `wanted` keeps the objects alive."""
+        self.wanted: Table | None = None
+        """None until the first table is there. Nobody changes a table that was handed over."""
         self.sent: dict[Prefix, Route] = {}
         self.unsendable: dict[Prefix, Unsendable] = {}
         self.complete_since_open = False
@@ -81,22 +80,17 @@ class AdjRibOut:
         return self._egress is not None and (bool(self._dirty) or not self.complete_since_open)
 
     def want(self, table: Table) -> None:
-        """Make `table` the wish.
-
-        Python computes the hash of a network anew each time, 20 ms for 10,000 of them. Prefixes
-        and routes that are the very objects of the last wish are known by identity instead; what
-        is not is compared by value.
-        """
-        before = self.wanted or {}
-        known = self._known
-        self.wanted = dict(table)
-        self._known = {id(prefix): route for prefix, route in self.wanted.items()}
-        for prefix, route in self.wanted.items():
-            if known.get(id(prefix)) is not route and before.get(prefix) != route:
+        """Make `table` the wish."""
+        before = {} if self.wanted is None else self.wanted
+        self.wanted = table
+        if table is before:
+            return
+        for prefix, route in table.items():
+            found = before.get(prefix)
+            if found is not route and found != route:
                 self._dirty[prefix] = None
-        for prefix in before:
-            if id(prefix) not in self._known and prefix not in self.wanted:
-                self._dirty[prefix] = None
+        for prefix in before.keys() - table.keys():
+            self._dirty[prefix] = None
 
     def open(self, egress: Egress) -> None:
         """Begin a session: the peer has nothing."""
@@ -115,7 +109,7 @@ class AdjRibOut:
 
     def refresh(self, family: Family) -> None:
         """Send the routes of `family` again (RFC 2918 4)."""
-        again = [prefix for prefix in self.sent if family_of_prefix(prefix) is family]
+        again = [prefix for prefix in self.sent if prefix.family is family]
         self._again.update(again)
         self._dirty.update(dict.fromkeys(again))
 
@@ -128,7 +122,7 @@ class AdjRibOut:
         packed: dict[tuple[Family, Route], tuple[Family, Address, bytes] | Unsendable] = {}
         for prefix in list(islice(self._dirty, BATCH)):
             del self._dirty[prefix]
-            family = family_of_prefix(prefix)
+            family = prefix.family
             route = self.wanted.get(prefix)
             group = None if route is None else packed.get((family, route))
             if route is not None and group is None:
@@ -164,6 +158,8 @@ class AdjRibOut:
         crossed = hop is not None and hop.version != (4 if family is Family.IPV4 else 6)
         if hop is None or (crossed and not (family is Family.IPV4 and terms.extended_next_hop)):
             return Unsendable.NEXT_HOP
+        from speaker.wire.bgp import encode_attributes  # noqa: PLC0415 - 17 MiB, with a peer only
+
         attributes = encode_attributes(
             route.attributes,
             local_asn=terms.local_asn,

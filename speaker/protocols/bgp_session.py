@@ -46,7 +46,6 @@ from speaker.protocols.bgp_peer import (
 from speaker.protocols.bgp_report import Cause, Counts, Down, SessionStatus
 from speaker.protocols.bgp_routes import AdjRibOut, Egress
 from speaker.protocols.bgp_transitions import UNEXPECTED, Act, Event, State, row_of
-from speaker.wire.bgp import decode_open, encode_open
 from speaker.wire.bgp_fault import (
     CEASE,
     MAX_PREFIXES,
@@ -238,6 +237,8 @@ class BgpSession:
             self._expect(now, _Occurrence(event=Event.UPDATE))
 
     def _take_open(self, now: Instant, body: bytes) -> None:
+        from speaker.wire.bgp import decode_open  # noqa: PLC0415 - 17 MiB, with a peer only
+
         terms = None
         try:
             if self._state is State.OPEN_SENT:
@@ -336,6 +337,8 @@ class BgpSession:
                 assert_never(act)
 
     def _send_open(self, now: Instant) -> None:
+        from speaker.wire.bgp import encode_open  # noqa: PLC0415 - 17 MiB, with a peer only
+
         self._timers.pop(Timer.CONNECT_RETRY, None)
         self._timers[Timer.HOLD] = now + OPEN_HOLD_S
         self._own = next_hop_self(self._config, self._on_link)

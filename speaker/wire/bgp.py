@@ -2,7 +2,8 @@
 
 The one file that imports exabgp (HOUSE 3): its internals move between releases, so they are pinned
 and their bytes are held by golden tests. What its classes do on bytes that are no message (any of
-five exceptions) ends here as a `FaultError`. Importing it costs 17 MiB; lb-fastpath never does.
+five exceptions) ends here as a `FaultError`. Importing it costs 17 MiB: lb-fastpath never does, and
+lb-speaker with the first peer; what is said without it is in `speaker.wire.bgp_messages`.
 ExaBGP's logger has to be set up once or its first warning raises; nothing is logged through it.
 
 UPDATEs are put together in `speaker.wire.bgp_update`: ExaBGP leaves out with a line in its own log
@@ -12,7 +13,6 @@ what does not fit, and needs ten times as long. Called by `speaker.protocols.bgp
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -40,13 +40,16 @@ from exabgp.bgp.message.update.attribute.community.extended import (
     ExtendedCommunities,
     ExtendedCommunity,
 )
-from exabgp.environment import getenv
+from exabgp.environment import getenv, parsing
 from exabgp.logger import log
 from exabgp.protocol.family import AFI, SAFI
 
 from lbctl.model.address import Family
 from speaker.wire.bgp_fault import FaultError, Notification
+from speaker.wire.bgp_messages import GracefulRestart, OpenMessage, PathAttributes
 
+# ExaBGP looks up the user that its daemon would run as, and an image has no user "nobody".
+parsing.user = str
 _environment = getenv()
 _environment.log.enable = False
 log.init(_environment)
@@ -58,64 +61,6 @@ _FAMILY: Final = {
 }
 _EXTENDED: Final = (AFI.ipv4, SAFI.unicast, AFI.ipv6)
 """RFC 8950: IPv4 unicast routes may have an IPv6 next hop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GracefulRestart:
-    """Hold the capability of RFC 4724 3; the N bit of RFC 8538 is never set."""
-
-    restarting: bool
-    time_s: int
-    forwarding: frozenset[Family]
-    """Families whose routes the peer may keep while we are away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenMessage:
-    """Hold an OPEN: RFC 4271 4.2 and the capabilities that we understand."""
-
-    asn: int
-    """The real one, of four bytes if the sender has told it (RFC 6793)."""
-    hold_time_s: int
-    identifier: IPv4Address
-    families: frozenset[Family]
-    """What is offered; a sender without the capability offers IPv4 (RFC 4760 8)."""
-    four_octet_asn: bool = True
-    route_refresh: bool = True
-    extended_next_hop: bool = True
-    graceful: GracefulRestart | None = None
-    others: tuple[int, ...] = ()
-    """Codes of capabilities that we do not understand; received only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathAttributes:
-    """Hold what a route says besides its prefix and next hop.
-
-    Raises:
-        ValueError: more communities of a kind than 63, or one of a wrong size. 63 is MetalLB's
-            limit; with it the attributes always leave room for prefixes in a message.
-
-    """
-
-    local_preference: int | None = None
-    """Told to internal peers only (RFC 4271 5.1.5); None is 100."""
-    communities: tuple[int, ...] = ()
-    """RFC 1997: the four bytes as one number."""
-    extended_communities: tuple[bytes, ...] = ()
-    """RFC 4360: eight bytes each."""
-    large_communities: tuple[tuple[int, int, int], ...] = ()
-    """RFC 8092."""
-
-    def __post_init__(self) -> None:
-        for kind in (self.communities, self.extended_communities, self.large_communities):
-            if len(kind) > MAX_COMMUNITIES:
-                raise ValueError(f"{len(kind)} communities of one kind; at most {MAX_COMMUNITIES}")
-        if any(len(one) != 8 for one in self.extended_communities):
-            raise ValueError("an extended community has eight bytes")
-
-
-MAX_COMMUNITIES: Final = 63
 
 
 def encode_open(message: OpenMessage) -> bytes:

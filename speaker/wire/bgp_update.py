@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address
 from typing import Final
 
 from lbctl.model.address import Address, Family
+from lbctl.model.route import Prefix
 from speaker.wire.bgp_frame import (
     AFI,
     HEADER_LENGTH,
@@ -23,8 +24,6 @@ from speaker.wire.bgp_frame import (
     encode_message,
 )
 
-Prefix = IPv4Network | IPv6Network
-
 MP_REACH_NLRI: Final = 14
 MP_UNREACH_NLRI: Final = 15
 _OPTIONAL_EXTENDED: Final = 0x90
@@ -33,14 +32,12 @@ _ROOM: Final = MAX_LENGTH - HEADER_LENGTH - 4
 """Bytes in an UPDATE besides its header and its two lengths."""
 
 
-def family_of_prefix(prefix: Prefix) -> Family:
-    return Family.IPV4 if prefix.version == 4 else Family.IPV6
-
-
 def encode_prefix(prefix: Prefix) -> bytes:
     """Return the length in bits and as many bytes as it needs (RFC 4271 4.3)."""
-    length = prefix.prefixlen
-    return bytes([length]) + prefix.network_address.packed[: (length + 7) // 8]
+    version, number, length = prefix
+    size = (length + 7) // 8
+    rest = (32 if version == 4 else 128) - 8 * size
+    return bytes([length]) + (number >> rest).to_bytes(size, "big")
 
 
 def announce(

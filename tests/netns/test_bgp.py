@@ -6,10 +6,11 @@ import asyncio
 import random
 import subprocess
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
+from lbctl.model.route import Prefix
 from speaker.drivers.node.bgp_peers import BgpPeers, Peering
 from speaker.protocols.bgp_report import Cause
 from speaker.protocols.bgp_routes import Route
@@ -96,7 +97,7 @@ def test_a_shutdown_with_words_flushes_the_routes_in_spite_of_graceful_restart(e
 
 def test_ten_thousand_routes_arrive_whole_and_leave_whole(each, node, tor):
     first = int(IPv4Address("198.18.0.0"))
-    table = {IPv4Network((first + n, 32)): Route() for n in range(10_000)}
+    table = {Prefix(4, first + n, 32): Route() for n in range(10_000)}
 
     async def work() -> None:
         async with speaking(peer_on(node, tor), node, table) as spoken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
 
@@ -12,8 +12,7 @@ from speaker.protocols.bgp_peer import DynamicAsn
 from speaker.protocols.bgp_report import Cause
 from speaker.protocols.bgp_routes import Route
 from speaker.wire.bgp_frame import MessageType
-from tests.support.bgp import THEIRS, routes
-from tests.support.lan import Host
+from tests.support.bgp import THEIRS, cidr, routes
 from tests.support.routers import (
     Bird,
     Frr,
@@ -50,7 +49,7 @@ def test_bird_takes_ipv4_with_an_ipv6_next_hop(node, tor):
         async with speaking(peer_on(node, tor), node, {}) as spoken:
             await spoken.established()
             assert spoken.peer.status.terms.extended_next_hop
-            table = {ip_network(FOUR): Route(next_hop=ip_address(node.address6))}
+            table = {cidr(FOUR): Route(next_hop=ip_address(node.address6))}
             spoken.peer.want(table)
             await until(lambda: running.routes() == {FOUR: {node.address6}})
 
@@ -323,12 +322,8 @@ def test_a_source_address_that_is_not_here_is_named(frr, node, tor):
 
 
 def test_a_link_local_peer_is_reached_through_its_link(frr, node, tor):
-    def link_local(host: Host) -> str:
-        shown = host.ip("-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
-        return shown.split("inet6 ")[1].split("/")[0]
-
-    running = frr("interface eth0", "capability extended-nexthop", peer=link_local(node))
-    config = peer_on(node, tor, address=ip_address(link_local(tor)), interface="eth0")
+    running = frr("interface eth0", "capability extended-nexthop", peer=str(node.link_local))
+    config = peer_on(node, tor, address=tor.link_local, interface="eth0")
 
     async def work() -> None:
         async with speaking(config, node, TABLE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,16 +12,17 @@ from lbctl.model.address import Family
 from speaker.protocols.bgp_inputs import Received, Wanted
 from speaker.protocols.bgp_routes import Route
 from speaker.protocols.bgp_transitions import State
-from speaker.wire.bgp import PathAttributes, decode_open, encode_open
+from speaker.wire.bgp import decode_open, encode_open
 from speaker.wire.bgp_fault import FaultError
 from speaker.wire.bgp_frame import FrameReader, MessageType, check_update, encode_message
-from tests.support.bgp import CLOSED, MESSAGES, Bench, Router, make_open
+from speaker.wire.bgp_messages import PathAttributes
+from tests.support.bgp import CLOSED, MESSAGES, Bench, Router, cidr, make_open
 
 PREFIXES = [
-    *(ip_network(f"198.51.100.{n}/32") for n in range(5)),
-    *(ip_network(f"2001:db8:1::{n}/128") for n in range(5)),
-    ip_network("203.0.113.0/24"),
-    ip_network("203.0.113.0/25"),
+    *(cidr(f"198.51.100.{n}/32") for n in range(5)),
+    *(cidr(f"2001:db8:1::{n}/128") for n in range(5)),
+    cidr("203.0.113.0/24"),
+    cidr("203.0.113.0/25"),
 ]
 ROUTES = [
     Route(),

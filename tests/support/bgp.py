@@ -8,10 +8,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from lbctl.model.address import Address, Family
+from lbctl.model.route import Prefix, prefix_of
 from speaker.protocols.bgp_inputs import (
     Changed,
     Closed,
@@ -30,7 +31,7 @@ from speaker.protocols.bgp_peer import PeerConfig
 from speaker.protocols.bgp_routes import Route, Table
 from speaker.protocols.bgp_session import BgpSession
 from speaker.protocols.bgp_transitions import State
-from speaker.wire.bgp import GracefulRestart, OpenMessage, PathAttributes, encode_open
+from speaker.wire.bgp import encode_open
 from speaker.wire.bgp_fault import Notification
 from speaker.wire.bgp_frame import (
     KEEPALIVE,
@@ -41,6 +42,7 @@ from speaker.wire.bgp_frame import (
     encode_message,
     encode_notification,
 )
+from speaker.wire.bgp_messages import GracefulRestart, OpenMessage, PathAttributes
 
 OURS, THEIRS = 64496, 65551
 """Unequal, and the peer's needs four bytes."""
@@ -74,10 +76,16 @@ def make_open(**changes: Any) -> OpenMessage:
     return replace(message, **changes)
 
 
-def routes(*prefixes: str, **attributes: Any) -> dict[IPv4Network | IPv6Network, Route]:
+def cidr(text: str) -> Prefix:
+    """Return the prefix that `text` spells, as in 198.51.100.0/24."""
+    network = ip_network(text)
+    return prefix_of(network.network_address, network.prefixlen)
+
+
+def routes(*prefixes: str, **attributes: Any) -> dict[Prefix, Route]:
     """Return a table of `prefixes` with the same attributes; next hop self."""
     plain = PathAttributes(**attributes)
-    return {ip_network(prefix): Route(attributes=plain) for prefix in prefixes}
+    return {cidr(one): Route(attributes=plain) for one in prefixes}
 
 
 TABLE = routes("198.51.100.1/32", "198.51.100.2/32", "2001:db8:1::1/128")
@@ -160,7 +168,7 @@ class Router:
     """Hold what a peer has been told on one connection."""
 
     def __init__(self, before: Router | None = None) -> None:
-        self.table: dict[IPv4Network | IPv6Network, tuple[Address, bytes]] = {}
+        self.table: dict[Prefix, tuple[Address, bytes]] = {}
         """Next hop and the other attributes, packed, by prefix."""
         self.ended: list[Family] = []
         self.frames: list[Frame] = []
@@ -230,11 +238,11 @@ def _attributes(packed: bytes) -> Iterable[tuple[int, bytes]]:
         packed = packed[2 + size + length :]
 
 
-def _prefixes(packed: bytes, version: int) -> Iterable[IPv4Network | IPv6Network]:
+def _prefixes(packed: bytes, version: int) -> Iterable[Prefix]:
     while packed:
         length, size = packed[0], (packed[0] + 7) // 8
         network = packed[1 : 1 + size].ljust(4 if version == 4 else 16, b"\0")
-        yield ip_network((network, length))
+        yield Prefix(version, int.from_bytes(network, "big"), length)
         packed = packed[1 + size :]
 
 

@@ -200,7 +200,7 @@ def _interfaces(spellings: Iterable[str]) -> Iterable[IPv4Interface | IPv6Interf
             continue
 
 
-def render_owner_references(report: SpeakerReport) -> list[dict[str, Any]]:
+def render_owner_references(owners: Iterable[Owner]) -> list[dict[str, Any]]:
     """Return `metadata.ownerReferences` of the object: the speaker's Pod, for the collector.
 
     Nobody's deletion waits for it (`blockOwnerDeletion`), and the Pod does not control it.
@@ -214,7 +214,7 @@ def render_owner_references(report: SpeakerReport) -> list[dict[str, Any]]:
             "controller": False,
             "blockOwnerDeletion": False,
         }
-        for owner in report.owners
+        for owner in owners
     ]
 
 

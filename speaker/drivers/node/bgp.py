@@ -95,6 +95,11 @@ class BgpPeer:
         return self._session.counts
 
     @property
+    def own_address(self) -> Address | None:
+        """Our end of the present connection."""
+        return None if self._connection is None else self._connection.own_address
+
+    @property
     def observed(self) -> bool:
         """Whether the peer's TCP has acknowledged every byte up to the last UPDATE."""
         status = self._session.status

@@ -13,28 +13,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from lbctl.model.address import Address
+from lbctl.model.names import PeerName
+from speaker.agent.peering import Peering
 from speaker.drivers.node.bgp import BgpPeer
 from speaker.protocols.bgp_inputs import Changed
-from speaker.protocols.bgp_peer import PeerConfig
-from speaker.protocols.bgp_routes import Table
+from speaker.protocols.bgp_report import Cause, Down
+from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp_fault import CONFIGURATION_CHANGE, DECONFIGURED, Notification, cease
 
 AGAIN_S: Final = 5.0
 """Pause before a peer whose task failed is called again."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peering:
-    """Hold what one peer is, and what it is to be told."""
-
-    config: PeerConfig
-    table: Table
 
 
 class BgpPeers:
@@ -44,22 +37,22 @@ class BgpPeers:
         self,
         *,
         beside: Callable[[Address], tuple[Address, ...]],
-        on_change: Callable[[str, Changed], None],
+        on_change: Callable[[PeerName, Changed], None],
     ) -> None:
         self._beside = beside
         self._on_change = on_change
-        self._wanted: dict[str, Peering] = {}
-        self._peers: dict[str, BgpPeer] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._known: set[str] = set()
+        self._wanted: dict[PeerName, Peering] = {}
+        self._peers: dict[PeerName, BgpPeer] = {}
+        self._tasks: dict[PeerName, asyncio.Task[None]] = {}
+        self._known: set[PeerName] = set()
         """Names that this process has had a peer of: the R bit is for the first only."""
 
     @property
-    def peers(self) -> Mapping[str, BgpPeer]:
+    def peers(self) -> Mapping[PeerName, BgpPeer]:
         """The peers that are spoken to now."""
         return self._peers
 
-    def apply(self, wanted: Mapping[str, Peering]) -> None:
+    def apply(self, wanted: Mapping[PeerName, Peering]) -> None:
         """Speak to exactly these peers; to be called with complete tables only."""
         self._wanted = dict(wanted)
         for name, peer in self._peers.items():
@@ -81,7 +74,7 @@ class BgpPeers:
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    async def _hold(self, name: str) -> None:
+    async def _hold(self, name: PeerName) -> None:
         """Hold one session after the other while the peer is wanted."""
         try:
             while name in self._wanted:
@@ -99,9 +92,12 @@ class BgpPeers:
             self._peers.pop(name, None)
             self._tasks.pop(name, None)
 
-    async def _run(self, name: str, peer: BgpPeer) -> None:
+    async def _run(self, name: PeerName, peer: BgpPeer) -> None:
         try:
             await peer.run()
         except Exception:
             logger.exception("BGP peer %s: the session failed; it is begun anew", name)
+            why = "the session failed inside lb-speaker, whose log says where; it is begun anew"
+            down = Down(cause=Cause.BROKEN, detail=why)
+            self._on_change(name, Changed(state=State.IDLE, down=down))
             await asyncio.sleep(AGAIN_S)

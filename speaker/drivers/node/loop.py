@@ -24,15 +24,20 @@ from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
 from lbctl.kube.fold import Source, World, inputs
-from lbctl.kube.groups import SERVICE_L2_STATUS, SPEAKER_STATUS, Groups
+from lbctl.kube.groups import SECRETS, SERVICE_L2_STATUS, SPEAKER_STATUS, Groups
+from lbctl.kube.secrets import PASSWORDS, parse_password
 from lbctl.model.address import Address
 from lbctl.model.membership import Instant, Member
 from lbctl.model.node import Owner
+from lbctl.model.outcome import Problem
 from speaker.agent.conductor import NOTHING, Intentions, Situation, conduct
 from speaker.agent.contact import Contact, claimed, judged
+from speaker.agent.peering import Ground
 from speaker.agent.table import Commanded
 from speaker.drivers.node.fastpath import FastpathClient
 from speaker.drivers.node.links import NodeLinks
+from speaker.drivers.node.routers import Routers
+from speaker.drivers.node.sessions import NodeSessions
 from speaker.drivers.node.statuses import StatusPublisher
 from speaker.wire.control import Heard, Hello
 from speaker.wire.error import WireError
@@ -64,6 +69,7 @@ class SpeakerLoop:
         owners: tuple[Owner, ...],
         excluded_links: re.Pattern[str],
         ignore_exclude_label: bool,
+        shutdown_wait_s: float,
         clock: Callable[[], Instant],
     ) -> None:
         self.node = me.node
@@ -78,6 +84,7 @@ class SpeakerLoop:
         self._class = load_balancer_class
         self._owners = owners
         self._ignore_exclude_label = ignore_exclude_label
+        self._shutdown_wait_s = shutdown_wait_s
         self._clock = clock
         self._stopping_at: Instant | None = None
         self._awake = asyncio.Event()
@@ -105,7 +112,16 @@ class SpeakerLoop:
             on_change=self._on_statements,
             clock=clock,
         )
+        self.passwords: Reflector[str, str | Problem] = Reflector(
+            session,
+            SECRETS.collection(namespace),
+            project=parse_password,
+            on_change=lambda _: self._wake(),
+            params=PASSWORDS,
+            clock=clock,
+        )
         self.links = NodeLinks(self._wake, excluded_links)
+        self.routers = Routers(self._wake)
         self.fastpath = FastpathClient(
             socket,
             hello=Hello(node=me.node, incarnation=me.incarnation),
@@ -128,14 +144,26 @@ class SpeakerLoop:
             statements=self.statements,
             on_reported=self._wake,
         )
+        self.sessions = NodeSessions(
+            session=session,
+            writer=self.writer,
+            recorder=self.recorder,
+            table=table,
+            namespace=namespace,
+            me=me,
+            owners=owners,
+            beside=self.links.beside,
+        )
 
     async def run(self) -> None:
         """Run every part until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for reflector in (*self.reflectors.values(), self.statements):
+                for reflector in (*self.reflectors.values(), self.statements, self.passwords):
                     group.create_task(reflector.run())
+                group.create_task(self.sessions.run())
                 group.create_task(self.links.run())
+                group.create_task(self.routers.run())
                 group.create_task(self.fastpath.run())
                 group.create_task(self.writer.run())
                 group.create_task(self.recorder.run())
@@ -158,6 +186,8 @@ class SpeakerLoop:
             yield self.fastpath.problem
         if self.publisher.problem is not None:
             yield self.publisher.problem
+        if self.sessions.problem is not None:
+            yield self.sessions.problem
 
     @property
     def last_contact(self) -> Instant | None:
@@ -260,10 +290,18 @@ class SpeakerLoop:
                 load_balancer_class=self._class,
                 owners=self._owners,
                 ignore_exclude_label=self._ignore_exclude_label,
+                ground=Ground(
+                    passwords=self.passwords.items if self.passwords.synced.is_set() else None,
+                    routers=self.routers.current or {},
+                    wait_s=self._shutdown_wait_s,
+                ),
             ),
         )
         if self.intentions.table is not None:
             self.fastpath.command(self._commanded())
+        if self.intentions.speaking is not None:
+            self.sessions.consider(self.intentions.speaking)
+            self.routers.watch(self.intentions.speaking.unnumbered)
         self.publisher.consider(self.intentions, snapshot.services)
         ends = self._farewell_ends
         if self._has_left() or (ends is not None and now >= ends):

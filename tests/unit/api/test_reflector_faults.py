@@ -371,3 +371,40 @@ def test_a_version_lower_than_our_position_means_a_new_list() -> None:
             assert w.reflector.counters.gone == 1
 
     run(case())
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"), [(FaultKind.CRD_MISSING, True), (FaultKind.FORBIDDEN, False)], ids=str
+)
+def test_a_collection_is_settled_when_the_server_will_not_list_it(
+    kind: FaultKind, absent: bool
+) -> None:
+    async def case() -> None:
+        async with FakeApi() as api:
+            api.faults.arm(kind, resource="services", times=None)
+            async with ApiSession(api.credentials()) as session:
+                w = Watched(api, session, QUICK, SERVICES)
+                async with background(w.reflector.run()):
+                    await eventually(w.reflector.settled.is_set)
+                    assert w.reflector.absent is absent
+                    assert not w.reflector.synced.is_set()
+                    api.faults.lift(kind)
+                    await eventually(w.reflector.synced.is_set)
+                    assert not w.reflector.absent
+
+    run(case())
+
+
+def test_a_collection_is_not_settled_while_the_server_only_fails() -> None:
+    async def case() -> None:
+        async with FakeApi() as api:
+            api.faults.arm(FaultKind.SERVER_ERROR, resource="services", times=3)
+            async with ApiSession(api.credentials()) as session:
+                w = Watched(api, session, QUICK, SERVICES)
+                async with background(w.reflector.run()):
+                    await eventually(lambda: w.reflector.problem is not None)
+                    assert not w.reflector.settled.is_set()
+                    await eventually(w.reflector.settled.is_set)
+                    assert w.reflector.synced.is_set()
+
+    run(case())

@@ -45,6 +45,7 @@ async def speaking(api: FakeApi, tmp_path):
             owners=(Owner(kind="Pod", name="speaker-x", uid="u1"),),
             excluded_links=excluding(EXCLUDED),
             ignore_exclude_label=False,
+            shutdown_wait_s=0.0,
             clock=asyncio.get_running_loop().time,
         )
         async with background(loop.run()):

@@ -78,7 +78,7 @@ def test_what_is_not_negotiated_any_more_is_taken_away() -> None:
 
 def test_a_session_has_an_object_of_its_own_that_goes_with_the_speakers_pod() -> None:
     speaker = make_speaker("node1", owners=(Owner(kind="Pod", name="speaker-x", uid="u1"),))
-    wanted = bgp_session_status(own_groups(), "lb", speaker, UP)
+    wanted = bgp_session_status(own_groups(), "lb", speaker.owners, UP)
     assert wanted.path == "/apis/lbctl.io/v1beta1/namespaces/lb/bgpsessionstatuses/node1.tor"
     assert wanted.metadata["labels"] == {"lbctl.io/node": "node1", "lbctl.io/peer": "tor"}
     (owner,) = wanted.metadata["ownerReferences"]
@@ -142,4 +142,4 @@ def test_metallbs_schema_has_the_peers_of_a_service_only() -> None:
         "serviceNamespace": "web",
         "peers": ["a", "b"],
     }
-    assert bgp_session_status(table, "lb", make_speaker("node1"), UP).resource.group == "lbctl.io"
+    assert bgp_session_status(table, "lb", (), UP).resource.group == "lbctl.io"

@@ -290,7 +290,7 @@ def test_a_rendered_speaker_status_reads_back() -> None:
 
 def test_a_speaker_status_tells_its_pod() -> None:
     report = make_speaker("node1", owners=(Owner(kind="Pod", name="speaker-x", uid="u1"),))
-    references = render_owner_references(report)
+    references = render_owner_references(report.owners)
     assert [(one["controller"], one["blockOwnerDeletion"]) for one in references] == [
         (False, False)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
 
@@ -12,7 +12,17 @@ from speaker.protocols.bgp_peer import next_hop_self
 from speaker.protocols.bgp_routes import Route, Unsendable
 from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp_frame import MessageType, encode_message
-from tests.support.bgp import CLOSED, LINK, OURS, TABLE, Bench, make_peer, prefixes_of, routes
+from tests.support.bgp import (
+    CLOSED,
+    LINK,
+    OURS,
+    TABLE,
+    Bench,
+    cidr,
+    make_peer,
+    prefixes_of,
+    routes,
+)
 
 UP = State.ESTABLISHED
 
@@ -152,13 +162,21 @@ def test_the_next_hop_is_our_own_address_of_the_family():
     }
 
 
-def test_a_next_hop_of_the_route_or_of_the_configuration_goes_first():
+def test_a_next_hop_of_the_route_goes_first():
     table = {
-        ip_network("198.51.100.1/32"): Route(next_hop=ip_address("192.0.2.99")),
-        ip_network("198.51.100.2/32"): Route(),
+        cidr("198.51.100.1/32"): Route(next_hop=ip_address("192.0.2.99")),
+        cidr("198.51.100.2/32"): Route(),
     }
-    bench = Bench(make_peer(next_hops=(ip_address("192.0.2.77"),))).reach(UP, table=table)
-    assert hops(bench) == {"198.51.100.1/32": "192.0.2.99", "198.51.100.2/32": "192.0.2.77"}
+    bench = Bench().reach(UP, table=table)
+    assert hops(bench) == {"198.51.100.1/32": "192.0.2.99", "198.51.100.2/32": "192.0.2.11"}
+
+
+def test_a_configured_next_hop_serves_a_family_that_the_link_has_not():
+    config = make_peer(next_hops=(ip_address("192.0.2.77"), ip_address("2001:db8::77")))
+    assert next_hop_self(config, LINK[:1]) == {
+        Family.IPV4: LINK[0],
+        Family.IPV6: ip_address("2001:db8::77"),
+    }
 
 
 def only_link(*addresses):
@@ -202,7 +220,7 @@ def test_a_family_that_was_not_agreed_on_is_not_sent_and_said_so():
 
 
 def test_a_route_that_becomes_unsendable_is_withdrawn():
-    prefix = ip_network("2001:db8:1::1/128")
+    prefix = cidr("2001:db8:1::1/128")
     bench = Bench().reach(UP)
     bench.tell(Wanted(table={prefix: Route(next_hop=ip_address("192.0.2.1"))}))
     assert bench.router.table == {}

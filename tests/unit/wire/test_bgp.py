@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+import subprocess
+import sys
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from scapy.contrib import bgp as oracle
 
 from lbctl.model.address import Family
-from speaker.wire.bgp import (
-    GracefulRestart,
-    OpenMessage,
-    PathAttributes,
-    decode_open,
-    encode_attributes,
-    encode_open,
-)
+from lbctl.model.route import Prefix
+from speaker.wire.bgp import decode_open, encode_attributes, encode_open
 from speaker.wire.bgp_fault import FaultError, Notification, cease
 from speaker.wire.bgp_frame import (
     KEEPALIVE,
@@ -28,7 +24,9 @@ from speaker.wire.bgp_frame import (
     encode_notification,
     end_of_rib,
 )
+from speaker.wire.bgp_messages import GracefulRestart, OpenMessage, PathAttributes
 from speaker.wire.bgp_update import announce, withdraw
+from tests.support.bgp import cidr
 
 BOTH = frozenset(Family)
 MARKER = "ff" * 16
@@ -127,7 +125,7 @@ def fault_of(data):
             end_of_rib(Family.IPV6), "001d 02 0000 0006 80 0f 03 0002 01", id="end-of-rib-ipv6"
         ),
         pytest.param(
-            *announce(Family.IPV4, HOP, packed(), [ip_network("198.51.100.7/32")]),
+            *announce(Family.IPV4, HOP, packed(), [cidr("198.51.100.7/32")]),
             "0030 02 0000 0014 40 01 01 00 40 02 06 02 01 0000fbf0 40 03 04 c000020b 20 c6336407",
             id="ipv4-external",
         ),
@@ -136,7 +134,7 @@ def fault_of(data):
                 Family.IPV6,
                 HOP6,
                 packed(PathAttributes(local_preference=250), internal=True, hop=None),
-                [ip_network("2001:db8:1::/48"), ip_network("::/0")],
+                [cidr("2001:db8:1::/48"), cidr("::/0")],
             ),
             "0046 02 0000 002f"
             "90 0e 001d 0002 01 10 20010db8000000000000000000000011 00 30 20010db80001 00"
@@ -144,19 +142,19 @@ def fault_of(data):
             id="ipv6-internal",
         ),
         pytest.param(
-            *announce(Family.IPV4, HOP6, packed(hop=None), [ip_network("198.51.100.0/25")]),
+            *announce(Family.IPV4, HOP6, packed(hop=None), [cidr("198.51.100.0/25")]),
             "0042 02 0000 002b"
             "90 0e 001a 0001 01 10 20010db8000000000000000000000011 00 19 c6336400"
             "40 01 01 00 40 02 06 02 01 0000fbf0",
             id="rfc8950",
         ),
         pytest.param(
-            *withdraw(Family.IPV4, [ip_network("198.51.100.7/32"), ip_network("0.0.0.0/0")]),
+            *withdraw(Family.IPV4, [cidr("198.51.100.7/32"), cidr("0.0.0.0/0")]),
             "001d 02 0006 20 c6336407 00 0000",
             id="withdraw-ipv4",
         ),
         pytest.param(
-            *withdraw(Family.IPV6, [ip_network("2001:db8:1::/48")]),
+            *withdraw(Family.IPV6, [cidr("2001:db8:1::/48")]),
             "0025 02 0000 000e 90 0f 000a 0002 01 30 20010db80001",
             id="withdraw-ipv6",
         ),
@@ -225,7 +223,7 @@ def test_scapy_reads_the_open():
 
 def test_scapy_reads_an_announcement_of_each_kind(monkeypatch):
     monkeypatch.setattr(oracle.bgp_module_conf, "use_2_bytes_asn", False)
-    prefixes = [ip_network("198.51.100.7/32"), ip_network("203.0.113.0/24")]
+    prefixes = [cidr("198.51.100.7/32"), cidr("203.0.113.0/24")]
     (data,) = announce(Family.IPV4, HOP, packed(FULL, internal=True), prefixes)
     update = oracle.BGP(data)[oracle.BGPUpdate]
     assert [one.prefix for one in update.nlri] == [str(one) for one in prefixes]
@@ -233,7 +231,7 @@ def test_scapy_reads_an_announcement_of_each_kind(monkeypatch):
     assert by_type.keys() == {1, 2, 3, 5, 8, 16, 32}
     assert by_type[3].next_hop == "192.0.2.11"
     assert by_type[5].local_pref == 250
-    (data,) = announce(Family.IPV6, HOP6, packed(hop=None), [ip_network("2001:db8:1::/48")])
+    (data,) = announce(Family.IPV6, HOP6, packed(hop=None), [cidr("2001:db8:1::/48")])
     update = oracle.BGP(data)[oracle.BGPUpdate]
     reach = update.path_attr[0].attribute
     assert (reach.afi, reach.safi, reach.nh_v6_addr) == (2, 1, "2001:db8::11")
@@ -243,7 +241,7 @@ def test_scapy_reads_an_announcement_of_each_kind(monkeypatch):
 
 
 def test_scapy_reads_a_withdraw_and_a_notification():
-    (data,) = withdraw(Family.IPV4, [ip_network("203.0.113.0/24")])
+    (data,) = withdraw(Family.IPV4, [cidr("203.0.113.0/24")])
     update = oracle.BGP(data)[oracle.BGPUpdate]
     assert [one.prefix for one in update.withdrawn_routes] == ["203.0.113.0/24"]
     told = oracle.BGP(encode_notification(cease(2, "gone")))[oracle.BGPNotification]
@@ -263,11 +261,11 @@ def test_exabgp_itself_writes_the_same_ipv4_update():
     negotiated = Negotiated({"capability": {"aigp": False}})
     negotiated.local_as, negotiated.peer_as, negotiated.asn4 = ASN(64496), ASN(65551), True
     negotiated.families = [(AFI.ipv4, SAFI.unicast)]
-    prefixes = [IPv4Network((int(IPv4Address("198.18.0.0")) + n, 32)) for n in range(2000)]
+    prefixes = [Prefix(4, int(IPv4Address("198.18.0.0")) + n, 32) for n in range(2000)]
     theirs = []
     for prefix in prefixes:
         one = INET(AFI.ipv4, SAFI.unicast, Action.ANNOUNCE)
-        one.cidr = CIDR(prefix.network_address.packed, prefix.prefixlen)
+        one.cidr = CIDR(prefix.address.packed, prefix.length)
         one.nexthop = IP.create(str(HOP))
         theirs.append(one)
     attributes = Attributes()
@@ -289,10 +287,10 @@ def test_exabgp_itself_writes_the_same_ipv4_update():
 )
 def test_ten_thousand_prefixes_are_packed_into_few_full_updates(family, hop, count, messages):
     if family is Family.IPV4:
-        prefixes = [IPv4Network((int(IPv4Address("198.18.0.0")) + n, 32)) for n in range(count)]
+        prefixes = [Prefix(4, int(IPv4Address("198.18.0.0")) + n, 32) for n in range(count)]
     else:
         base = int(IPv6Address("2001:db8::"))
-        prefixes = [IPv6Network((base + n, 128)) for n in range(count)]
+        prefixes = [Prefix(6, base + n, 128) for n in range(count)]
     plain = packed(hop=HOP if hop is HOP and family is Family.IPV4 else None)
     updates = list(announce(family, hop, plain, prefixes))
     assert len(updates) == messages
@@ -310,7 +308,7 @@ def test_the_most_attributes_leave_room_for_prefixes():
         extended_communities=tuple(struct.pack("!Q", n) for n in range(63)),
         large_communities=tuple((n, n, n) for n in range(63)),
     )
-    prefixes = [ip_network("2001:db8::1/128")]
+    prefixes = [cidr("2001:db8::1/128")]
     (update,) = announce(
         Family.IPV6, HOP6, packed(most, internal=True, wide=False, hop=None), prefixes
     )
@@ -476,3 +474,14 @@ def test_words_of_a_shutdown_are_cut_between_characters_and_read_back():
 )
 def test_a_notification_is_told_by_its_name(told, words):
     assert str(told) == words
+
+
+def test_an_image_needs_no_user_for_exabgps_daemon():
+    script = """
+import pwd
+def nobody(name):
+    raise KeyError(name)
+pwd.getpwnam = nobody
+import speaker.wire.bgp
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,280 @@
+"""Hold this node's BGP sessions as planned, and tell the cluster how they stand.
+
+`consider` hands the wanted peers to the sessions and notes what is to be told of each; what
+happens to a session wakes the writer. A BGPSessionStatus is written when it would say something
+else, a session's changes of state at once, mere counts at most once a second. Whether the peer has
+acknowledged everything is no event of TCP: it is asked for while an answer is missing.
+
+An object that another life of this node left is replaced, because it would vanish with that life's
+pod; one of a peer that is gone is deleted. Started by `speaker.drivers.node.loop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lbctl.api.events import EventRecorder, EventType, ObjectRef
+from lbctl.api.lease import wall_clock
+from lbctl.api.publish import StatusObject, publish
+from lbctl.api.reflector import Reflector
+from lbctl.api.session import ApiSession
+from lbctl.api.writer import Conflict, Missing, Writer, Written, delete
+from lbctl.kube.crds.bgp_session_status import (
+    parse_session_status,
+    render_session_status,
+    session_status_name,
+)
+from lbctl.kube.crds.reading import is_label_value
+from lbctl.kube.groups import BGP_PEER, BGP_SESSION_STATUS, Groups
+from lbctl.kube.loose import metadata_of
+from lbctl.kube.status_objects import bgp_session_status
+from lbctl.kube.times import rfc3339
+from lbctl.model.address import Address
+from lbctl.model.membership import Member
+from lbctl.model.names import PeerName
+from lbctl.model.node import Owner
+from lbctl.model.peer import BGPPeer
+from lbctl.model.session import SessionReport
+from speaker.agent.peering import NOBODY, Speaking
+from speaker.agent.sessions import Course, Turn, course_after, session_report
+from speaker.drivers.node.bgp_peers import BgpPeers
+from speaker.protocols.bgp_inputs import Changed
+from speaker.wire.bgp_fault import SHUTDOWN, cease
+
+COUNTS_EVERY_S: Final = 1.0
+"""Pause between two writes of one status that differ by counts only."""
+LOOK_EVERY_S: Final = 0.2
+"""Pause between two looks while an acknowledgement is missing."""
+AGAIN_S: Final = 1.0
+"""Pause after a write that failed."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """Hold what an object says; nothing if its maker died before writing the status."""
+
+    report: SessionReport | None
+    resource_version: str
+
+
+class NodeSessions:
+    """Hold the sessions and what the cluster was told of them; `run` is its life."""
+
+    def __init__(
+        self,
+        *,
+        session: ApiSession,
+        writer: Writer,
+        recorder: EventRecorder,
+        table: Groups,
+        namespace: str,
+        me: Member,
+        owners: tuple[Owner, ...],
+        beside: Callable[[Address], tuple[Address, ...]],
+        wall: Callable[[], dt.datetime] = wall_clock,
+    ) -> None:
+        self.problem: str | None = None
+        self.bgp = BgpPeers(beside=beside, on_change=self._changed)
+        self.courses: dict[PeerName, Course] = {}
+        self._writer = writer
+        self._recorder = recorder
+        self._table = table
+        self._namespace = namespace
+        self._me = me
+        self._owners = owners
+        self._wall = wall
+        self._speaking: Speaking = NOBODY
+        self._awake = asyncio.Event()
+        self._due: dict[PeerName, float] = {}
+        """When a status may be written next, for counts or after a failure."""
+        self._urgent: set[PeerName] = set()
+        resource = table[BGP_SESSION_STATUS]
+        mine = {"labelSelector": f"{resource.group}/node={me.node}"}
+        self.shown: Reflector[str, _Shown] = Reflector(
+            session,
+            resource.collection(namespace),
+            project=_project,
+            on_change=lambda _: self._awake.set(),
+            params=mine if is_label_value(me.node) else {},
+        )
+
+    @property
+    def speaking(self) -> Speaking:
+        """What was wanted last."""
+        return self._speaking
+
+    def consider(self, speaking: Speaking) -> None:
+        """Speak to exactly these peers, and have the cluster told; never blocks."""
+        if speaking is self._speaking:
+            return
+        self._speaking = speaking
+        now = rfc3339(self._wall())
+        for name in speaking.peers:
+            self.courses.setdefault(name, Course(since=now))
+        for name in [name for name in self.courses if name not in speaking.peers]:
+            del self.courses[name]
+        self.bgp.apply(speaking.peerings)
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Tell until cancelled; then the sessions end as if the process had died."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.shown.run())
+                group.create_task(self._tell())
+        finally:
+            await self.bgp.close(None)
+
+    async def leave(self) -> None:
+        """End every session with a word, so that no peer waits for us to come back."""
+        await self.bgp.close(cease(SHUTDOWN, f"lb-speaker on {self._me.node} stops"))
+
+    def reports(self) -> Iterator[tuple[BGPPeer, SessionReport]]:
+        """Yield what the cluster should know of each session now."""
+        for name, peer in self._speaking.peers.items():
+            held = self.bgp.peers.get(name)
+            found = self._shown_of(name)
+            yield (
+                peer,
+                session_report(
+                    self._me,
+                    peer,
+                    self.courses[name],
+                    status=None if held is None else held.status,
+                    absent=self._speaking.absent.get(name, ""),
+                    own=None if held is None else held.own_address,
+                    other=None if held is None else held.config.address,
+                    observed=held is not None and held.observed,
+                    before=None if found is None else found.report,
+                ),
+            )
+
+    def _changed(self, name: PeerName, change: Changed) -> None:
+        course = self.courses.get(name)
+        if course is None:
+            return
+        self.courses[name], turn = course_after(course, change, rfc3339(self._wall()))
+        if turn is not None:
+            self._urgent.add(name)
+            self._awake.set()
+            self._record(name, turn)
+
+    async def _tell(self) -> None:
+        while True:
+            self._awake.clear()
+            wait_s = await self._write_all() if self.shown.synced.is_set() else None
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._awake.wait()
+            except TimeoutError:
+                pass
+            await asyncio.sleep(0)
+
+    async def _write_all(self) -> float | None:
+        """Write what may be written now; return when to look again, None: when something happens."""
+        loop = asyncio.get_running_loop()
+        waits: list[float] = []
+        wanted: dict[str, PeerName] = {}
+        for peer, report in list(self.reports()):
+            wanted[session_status_name(self._me.node, peer.name)] = peer.name
+            if report.wanted != report.acknowledged and self._is_up(peer.name):
+                waits.append(LOOK_EVERY_S)
+            found = self._shown_of(peer.name)
+            if found is not None and same_report(report, found.report):
+                self._urgent.discard(peer.name)
+                continue
+            due = self._due.get(peer.name, 0.0)
+            if peer.name not in self._urgent and loop.time() < due:
+                waits.append(due - loop.time())
+                continue
+            self._urgent.discard(peer.name)
+            done = await self._write(peer.name, report, found)
+            pause_s = COUNTS_EVERY_S if done else AGAIN_S
+            self._due[peer.name] = loop.time() + pause_s
+            if not done:
+                waits.append(AGAIN_S)
+        for name, found in list(self.shown.items.items()):
+            if name not in wanted and _is_of(found, self._me):
+                await self._remove(name, found)
+        return min(waits, default=None)
+
+    def _is_up(self, name: PeerName) -> bool:
+        return name in self.courses and self.courses[name].up
+
+    def _shown_of(self, name: PeerName) -> _Shown | None:
+        return self.shown.items.get(session_status_name(self._me.node, name))
+
+    async def _write(self, name: PeerName, report: SessionReport, found: _Shown | None) -> bool:
+        if found is not None and (
+            found.report is None or found.report.incarnation != self._me.incarnation
+        ):
+            await self._remove(session_status_name(self._me.node, name), found)
+            found = None
+        wanted = bgp_session_status(self._table, self._namespace, self._owners, report)
+        outcome = await publish(
+            self._writer,
+            StatusObject(
+                collection=wanted.collection,
+                api_version=wanted.resource.api_version,
+                kind=wanted.resource.kind,
+                metadata=wanted.metadata,
+                status=wanted.status,
+            ),
+            resource_version=None if found is None else found.resource_version,
+        )
+        if isinstance(outcome, Written):
+            self.problem = None
+            self.shown.observe(outcome.body)
+            return True
+        if not isinstance(outcome, Conflict | Missing):
+            # A conflict is settled by the watch, which brings what is there.
+            self.problem = f"cannot write {wanted.path}: {outcome}"
+            logger.warning("%s", self.problem)
+        return False
+
+    async def _remove(self, name: str, found: _Shown) -> None:
+        path = f"{self._table[BGP_SESSION_STATUS].collection(self._namespace)}/{name}"
+        await self._writer.submit(delete(path, resource_version=found.resource_version or None))
+
+    def _record(self, name: PeerName, turn: Turn) -> None:
+        peer = self._speaking.peers.get(name)
+        if peer is None:
+            return
+        where = f"session of node {self._me.node} with peer {name}"
+        self._recorder.record(
+            ObjectRef(
+                api_version=self._table[BGP_PEER].api_version,
+                kind=BGP_PEER,
+                name=peer.name,
+                namespace=peer.namespace,
+                uid=peer.uid,
+            ),
+            EventType.NORMAL if turn.up else EventType.WARNING,
+            "SessionUp" if turn.up else "SessionDown",
+            f"the {where} is established" if turn.up else f"the {where} is down: {turn.text}",
+        )
+
+
+def _project(body: dict[str, Any]) -> tuple[str, _Shown] | None:
+    metadata = metadata_of(body)
+    if metadata is None:
+        return None
+    return metadata.name, _Shown(
+        report=parse_session_status(body), resource_version=metadata.resource_version
+    )
+
+
+def _is_of(found: _Shown, me: Member) -> bool:
+    return found.report is not None and found.report.node == me.node
+
+
+def same_report(one: SessionReport, found: SessionReport | None) -> bool:
+    """Return whether the API server shows the report already."""
+    return found is not None and render_session_status(found) == render_session_status(one)
