@@ -112,9 +112,9 @@ class NodeSessions:
 
     def consider(self, speaking: Speaking) -> None:
         """Speak to exactly these peers, and have the cluster told; never blocks."""
-        if speaking is self._speaking:
+        before, self._speaking = self._speaking, speaking
+        if (before.peerings, before.absent) == (speaking.peerings, speaking.absent):
             return
-        self._speaking = speaking
         now = rfc3339(self._wall())
         for name in speaking.peers:
             self.courses.setdefault(name, Course(since=now))
