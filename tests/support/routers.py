@@ -114,10 +114,9 @@ class Frr(_Daemons):
                 found[prefix] = hops
         return found
 
-    def since(self, address: str) -> object:
-        """Return what changes when the session with `address` does: how often, since when."""
-        about = self.neighbor(address)
-        return about["connectionsEstablished"], about["bgpTimerUpEstablishedEpoch"]
+    def sessions(self, address: str) -> int:
+        """Return how many sessions with `address` there have been."""
+        return int(self.neighbor(address)["connectionsEstablished"])
 
     def ask_again(self, address: str) -> None:
         """Have the neighbor send its IPv4 routes again."""
@@ -158,10 +157,12 @@ class Bird(_Daemons):
         self.start("bird", "-f", "-c", str(self._settings), "-s", str(self._control))
         eventually(lambda: self.tell("show status"), what="bird has not started")
 
-    def since(self, _address: str) -> object:
-        """Return the line with state and moment of the session."""
+    def since_s(self, _address: str) -> float:
+        """Return the second of the day at which the session came up; BIRD's sum is 1 ms loose."""
         lines = self.tell("show protocols speaker").splitlines()
-        return next(line for line in lines if line.startswith("speaker") and "Established" in line)
+        words = next(one for one in lines if "Established" in one).split()
+        hours, minutes, seconds = words[4].split(":")
+        return (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
 
     def ask_again(self, _address: str) -> None:
         self.tell("reload in speaker")
@@ -194,9 +195,10 @@ class Gobgp(_Daemons):
         self.start("gobgpd", "-f", str(self._settings), "--api-hosts", "127.0.0.1:50051")
         eventually(lambda: self.tell("global"), what="gobgpd has not started")
 
-    def since(self, address: str) -> object:
-        state = _parse(self.tell("neighbor", address, "-j"))
-        return state["state"].get("flops", 0), state["timers"]["state"]["uptime"]
+    def since_s(self, address: str) -> float:
+        """Return the moment at which the session came up."""
+        about = _parse(self.tell("neighbor", address, "-j"))
+        return float(about["timers"]["state"]["uptime"]["seconds"])
 
     def tell(self, *words: str) -> str:
         return _ask("ip", "netns", "exec", self.host.namespace, "gobgp", *words)
