@@ -267,7 +267,8 @@ FAILURES = Section(
         ),
         BEHAVIOUR.better(
             "grace period",
-            "20 s, as the hand-over wants; 0 in MetalLB's chart",
+            "20 s by default, as the hand-over and the wait of GRACEFUL_SHUTDOWN want; 0 in MetalLB's "
+            "chart",
             "rights::test_a_speaker_has_time_to_hand_over",
         ),
         BEHAVIOUR.better(

@@ -166,8 +166,8 @@ PACKAGING = Section(
         ),
         BEHAVIOUR.better(
             "rights of the speaker",
-            "no Secrets",
-            "rights::test_a_speaker_reads_no_secret",
+            "Secrets of its own namespace only, and it asks for those of BGP passwords alone",
+            "rights::test_a_speaker_reads_secrets_of_its_own_namespace_and_writes_none",
         ),
         BEHAVIOUR.better(
             "privileges",

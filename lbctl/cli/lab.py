@@ -12,11 +12,12 @@ from dataclasses import asdict
 import click
 
 from lbctl.cli import lab_trouble
-from lbctl.cli.lab_words import PASS_ON, name_option, say, told
+from lbctl.cli.lab_routes import routes
+from lbctl.cli.lab_words import PASS_ON, name_option, routers_option, say, told
 from lbctl.lab import lab as labs
 from lbctl.lab import records
 from lbctl.lab.install import install
-from lbctl.lab.spec import ImageMode, LabSpec
+from lbctl.lab.spec import NODE_ASN, ImageMode, LabSpec, Router
 from lbctl.lab.status import LabStatus
 
 
@@ -25,7 +26,8 @@ def lab() -> None:
     """A real Kubernetes cluster on this machine, in one command. Needs root.
 
     \b
-    Machines: lan (switch and gateway), cp (control plane), node1 .. nodeN, client.
+    Machines: lan (switch and gateway), cp (control plane), node1 .. nodeN, client;
+    with routers: frr, bird, gobgp, and remote, a client behind them.
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
@@ -46,9 +48,31 @@ def lab() -> None:
     type=click.IntRange(4, 300),
     help="Seconds until a silent node is NotReady. Kubernetes' own default is 40.",
 )
+@routers_option("")
+@click.option("--ecmp", is_flag=True, help="Routers use all next hops of a prefix at once.")
+@click.option(
+    "--asn",
+    default=NODE_ASN,
+    show_default=True,
+    help="The nodes' AS number; routers expect it of every node.",
+)
 @click.option("--install", "with_lbctl", is_flag=True, help="Install lbctl in it as well.")
-def up(name: str, nodes: int, images: str, node_grace: int, with_lbctl: bool) -> None:
-    """Make a lab and wait until its nodes are Ready. A lab that is up stays as it is."""
+def up(
+    *,
+    name: str,
+    nodes: int,
+    images: str,
+    node_grace: int,
+    routers: tuple[Router, ...],
+    ecmp: bool,
+    asn: int,
+    with_lbctl: bool,
+) -> None:
+    """Make a lab and wait until its nodes are Ready. A lab that is up stays as it is.
+
+    With --routers the lab also has a client behind them, `remote`, and `kubectl apply` of the
+    file that the command names makes every node call them.
+    """
     with told():
         spec = LabSpec(
             name=name,
@@ -56,6 +80,9 @@ def up(name: str, nodes: int, images: str, node_grace: int, with_lbctl: bool) ->
             nodes=nodes,
             images=ImageMode(images),
             node_grace_s=node_grace,
+            routers=routers,
+            ecmp=ecmp,
+            asn=asn,
         )
         progress = say()
         labs.up(spec, progress)
@@ -63,6 +90,8 @@ def up(name: str, nodes: int, images: str, node_grace: int, with_lbctl: bool) ->
             install(name, progress)
         else:
             progress(f"lbctl is not in it yet: lbctl lab install --name {name}")
+        if routers:
+            progress(f"the routers as BGPPeer objects, to apply: {records.load(name).peers}")
 
 
 @lab.command(name="install")
@@ -128,7 +157,7 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> None:
 @click.argument("machine")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(name: str, machine: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND inside MACHINE; on the client, in its network."""
+    """Run COMMAND inside MACHINE; on client and remote, in their network."""
     with told():
         sys.exit(labs.run(name, machine, command).returncode)
 
@@ -141,7 +170,7 @@ def kubeconfig(name: str) -> None:
         click.echo(records.load(name).kubeconfig)
 
 
-for _verb in lab_trouble.VERBS:
+for _verb in (*lab_trouble.VERBS, routes):
     lab.add_command(_verb)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from lbctl.cli.lab_words import name_option, say, told
+from lbctl.cli.lab_words import name_option, say, told, via_option
 from lbctl.cli.render import table, to_json
 from lbctl.lab import demo as demonstration
 from lbctl.lab import lab as labs
@@ -17,7 +17,7 @@ from lbctl.lab import reach, records, trouble
 from lbctl.lab.install import install
 from lbctl.lab.reach import Answer
 from lbctl.lab.records import Progress
-from lbctl.lab.spec import LabSpec
+from lbctl.lab.spec import LabSpec, Router
 
 output_option = click.option(
     "-o", "output", default="table", show_default=True, type=click.Choice(["table", "json"])
@@ -28,18 +28,20 @@ Act = Callable[[str, str, Progress], None]
 @click.command()
 @name_option
 @output_option
+@via_option
 @click.option("--within", default=20.0, show_default=True, help="Seconds to wait for an answer.")
 @click.argument("service")
-def client(name: str, output: str, within: float, service: str) -> None:
+def client(name: str, output: str, via: Router | None, within: float, service: str) -> None:
     """Ask every address of SERVICE (NAMESPACE/NAME) from the client's machine.
 
-    To run a command there instead: lbctl lab run client -- CMD.
+    To run a command there instead: lbctl lab run client -- CMD. With --via the client is the
+    machine remote, behind the routers.
     """
     with told():
         target = reach.find(name, service)
         if not target.addresses:
             raise reach.ReachError(f"{service} has no address; see `lbctl explain {service}`")
-        _show(reach.ask(name, target, within_s=within), output)
+        _show(reach.ask(name, target, within_s=within, via=via), output)
 
 
 @click.command()
@@ -64,15 +66,18 @@ def _trouble(verb: str, act: Act, sentence: str) -> click.Command:
     @click.command(name=verb, help=sentence)
     @name_option
     @output_option
+    @via_option
     @click.option("--service", default=None, help="NAMESPACE/NAME to ask meanwhile.")
     @click.argument("node")
-    def command(name: str, output: str, service: str | None, node: str) -> None:
+    def command(name: str, output: str, via: Router | None, service: str | None, node: str) -> None:
         with told():
             progress = say()
             if service is None:
                 act(name, node, progress)
                 return
-            gap = trouble.measured(name, service, lambda: act(name, node, progress), progress)
+            gap = trouble.measured(
+                name, service, lambda: act(name, node, progress), progress, via=via
+            )
             print(gap if output == "table" else to_json(gap))
 
     return command

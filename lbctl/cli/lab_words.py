@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -18,7 +18,7 @@ from lbctl.lab.demo import DemoError
 from lbctl.lab.install import InstallError
 from lbctl.lab.reach import ReachError
 from lbctl.lab.records import NoLabError
-from lbctl.lab.spec import SpecError
+from lbctl.lab.spec import Router, SpecError
 from lbctl.lab.trouble import TroubleError
 
 DEFAULT_NAME = "demo"
@@ -35,6 +35,44 @@ def name_option(command: _Command) -> _Command:
         show_default=True,
         envvar="LBCTL_LAB",
         help="Which lab; several run at once under different names.",
+    )(command)
+
+
+class _Routers(click.ParamType[tuple[Router, ...]]):
+    """Names of routers with commas between them; `none` and nothing are none."""
+
+    name = "names"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Router, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",") if word.strip() not in {"", "none"}]
+        try:
+            return tuple(Router(word) for word in words)
+        except ValueError:
+            self.fail(f"{value!r}: choose of {', '.join(Router)}, with commas between", param, ctx)
+
+
+def routers_option(default: str) -> Callable[[_Command], _Command]:
+    """Give a command the option --routers."""
+    return click.option(
+        "--routers",
+        type=_Routers(),
+        default=default,
+        show_default=default or "none",
+        help=f"BGP routers beside the nodes, of {','.join(Router)}.",
+    )
+
+
+def via_option(command: _Command) -> _Command:
+    """Give a command the option --via."""
+    return click.option(
+        "--via",
+        default=None,
+        type=click.Choice(Router, case_sensitive=False),
+        help="Ask from behind this router, instead of on the nodes' LAN.",
     )(command)
 
 

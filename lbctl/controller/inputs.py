@@ -15,6 +15,7 @@ reconciler and `lbctl.controller.announcing`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -31,7 +32,13 @@ from lbctl.kube.fold import (
     project_sent,
     project_session,
 )
-from lbctl.kube.groups import BFD_PROFILE, BGP_SESSION_STATUS, SERVICE_L2_STATUS, Groups
+from lbctl.kube.groups import (
+    BFD_PROFILE,
+    BGP_SESSION_STATUS,
+    SERVICE_L2_STATUS,
+    SERVICES,
+    Groups,
+)
 from lbctl.model.configuration import Configured
 from lbctl.model.names import ObjectKey
 from lbctl.model.peer import BFDProfile
@@ -49,6 +56,9 @@ WITNESSES: Final = frozenset(Source) - set(SOURCES)
 """Read for the condition lbctl.io/Announced, beside what speakers report."""
 BGP: Final = (Source.PEERS, Source.BGP_ADVERTISEMENTS, Source.COMMUNITIES)
 """Of the witnesses: those that are configuration, and have a verdict to show."""
+
+FOLLOW_AFTER_S: Final = 5.0
+"""How long a follower that has just started leaves the API server to the leader."""
 
 AnyReflector: TypeAlias = Reflector[Any, Any]
 
@@ -190,11 +200,21 @@ class Inputs:
         finally:
             self._echo = False
 
-    async def run(self) -> None:
-        """Read until cancelled."""
+    async def run(self, leading: asyncio.Event) -> None:
+        """Read until cancelled; Services, which are many, at once only while `leading` is set.
+
+        A follower that starts beside the leader would ask for the same thousands at the same
+        time, and both would wait for the API server twice as long. It needs them later.
+        """
         async with asyncio.TaskGroup() as group:
             for kind, reflector in self.reflectors.items():
-                group.create_task(reflector.run(), name=f"reflector-{kind}")
+                if reflector is not self._by_source[Source.SERVICES]:
+                    group.create_task(reflector.run(), name=f"reflector-{kind}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FOLLOW_AFTER_S):
+                    await leading.wait()
+            services = self._by_source[Source.SERVICES]
+            group.create_task(services.run(), name=f"reflector-{SERVICES.kind}")
 
     async def run_witnesses(self) -> None:
         """Read what tells whether addresses are announced, until cancelled."""

@@ -12,7 +12,8 @@ from lbctl.lab.machines.plan import MachinePlan, Program
 from lbctl.lab.nodes import node as nodes
 from lbctl.lab.plane import control_plane
 from lbctl.lab.records import Record
-from lbctl.lab.spec import ImageMode
+from lbctl.lab.routers.daemons import DAEMONS
+from lbctl.lab.spec import ImageMode, Router
 
 
 def plan(
@@ -34,6 +35,10 @@ def plan(
     elif machine == at.CONTROL_PLANE:
         programs = control_plane.programs(record.spec, record.pki)
         disks = control_plane.DISKS
+    elif machine in record.spec.routers:
+        daemon = DAEMONS[Router(machine)]
+        programs = daemon.programs(record.spec)
+        files = dict(daemon.files(record.spec))
     else:
         programs = nodes.programs(
             record.spec, machine, pki=record.pki, archives=archives, held=held

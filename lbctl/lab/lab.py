@@ -31,6 +31,7 @@ from lbctl.lab.plane import pki
 from lbctl.lab.plane.client import ApiError, Client, wait_until
 from lbctl.lab.plane.pki import PkiError
 from lbctl.lab.records import BrokenRecordError, BusyError, NoLabError, Progress, Record
+from lbctl.lab.routers import peers
 from lbctl.lab.spec import ImageMode, LabSpec
 from lbctl.lab.status import LabStatus, look
 from lbctl.lab.wiring import lan
@@ -57,7 +58,7 @@ def up(spec: LabSpec, progress: Progress) -> None:
     errors of the parts: BuildError, PkiError, WiringError, MachineError, ApiError.
     """
     requirements.load_bridge_filter()
-    lacks = requirements.missing(spec.directory)
+    lacks = requirements.missing(spec.directory, spec.routers)
     if lacks:
         raise RequirementsError("this host cannot hold a lab:\n" + "\n".join(map(str, lacks)))
     programs = binaries.ensure(progress)
@@ -140,7 +141,7 @@ def boot(name: str, machine: str, progress: Progress) -> None:
     """Start a machine that is off, from its disk. Returns when it runs, not when it is Ready."""
     record = _with_machine(name, machine)
     if machine not in record.spec.booted[1:]:
-        raise MachineError(f"{machine} cannot be booted; only cp and nodes can")
+        raise MachineError(f"{machine} cannot be booted; only cp, nodes and routers can")
     with records.locked(name, progress) as lock, contextlib.ExitStack() as stack:
         if launch.first_process(record, machine) is not None:
             return
@@ -202,8 +203,8 @@ def _stands(spec: LabSpec, progress: Progress) -> bool:
     if record.complete and len(on) == 2:
         if record.spec != spec:
             raise at.SpecError(
-                f"lab {spec.name} runs with other settings ({record.spec.nodes} nodes, images "
-                f"{record.spec.images.value}): `lbctl lab down --name {spec.name}` first"
+                f"lab {spec.name} runs with other settings ({record.spec}): "
+                f"`lbctl lab down --name {spec.name}` first"
             )
         progress(f"lab {spec.name} is up already")
         return True
@@ -230,8 +231,10 @@ def _make(record: Record, lock: int, progress: Progress) -> Record:
         progress("starting the control plane")
         plane = assembly.plan(record, at.CONTROL_PLANE)
         launch.start(record, [plane], lock=lock, handles={at.CONTROL_PLANE: door.fileno()})
-    progress(f"starting {spec.nodes} nodes")
-    plans = [assembly.plan(record, at.LAN)]
+    progress(", ".join((f"starting {spec.nodes} nodes", *spec.routers)))
+    if spec.routers:
+        record.peers.write_text(peers.manifest(spec), encoding="utf-8")
+    plans = [assembly.plan(record, machine) for machine in (at.LAN, *spec.routers)]
     plans += [
         assembly.plan(record, node, archives=(images.pause, images.echo), held=True)
         for node in spec.node_names

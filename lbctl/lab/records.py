@@ -9,6 +9,7 @@ clear whatever an `up` that was killed got round to making:
                     groups hold it too, so whoever has it can find them all
     pki/            keys and certificates
     images/         the archives of the stand-ins
+    peers.yaml      the routers as BGPPeers, in a lab with routers
     machines/NAME/  plan.json, disk/ (what is under /var/lib there), log/, control (socket)
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 from lbctl.lab.holders import holders
 from lbctl.lab.machines.cgroups import Hierarchy
-from lbctl.lab.spec import ImageMode, LabSpec, check_name, scoped
+from lbctl.lab.spec import ImageMode, LabSpec, Router, check_name, scoped
 
 DEFAULT_LABS = "/var/lib/lbctl/lab"
 NETWORKS = Path("/run/netns")  # where `ip netns` looks, so that it works on a lab's machines
@@ -73,6 +74,10 @@ class Record:
     def kubeconfig(self) -> Path:
         return self.spec.directory / "kubeconfig"
 
+    @property
+    def peers(self) -> Path:
+        return self.spec.directory / "peers.yaml"
+
     def machine(self, name: str) -> Path:
         return self.spec.directory / "machines" / name
 
@@ -115,6 +120,9 @@ def save(record: Record) -> None:
             "nodes": record.spec.nodes,
             "images": record.spec.images.value,
             "node_grace_s": record.spec.node_grace_s,
+            "routers": list(record.spec.routers),
+            "ecmp": record.spec.ecmp,
+            "asn": record.spec.asn,
             "hierarchies": [[h.controllers, str(h.parent)] for h in record.hierarchies],
             "bin": str(record.bin),
             "runc": str(record.runc),
@@ -167,6 +175,9 @@ def _parse(place: Path, data: Any) -> Record:
         nodes=data["nodes"],
         images=ImageMode(data["images"]),
         node_grace_s=data["node_grace_s"],
+        routers=tuple(Router(name) for name in data["routers"]),
+        ecmp=data["ecmp"],
+        asn=data["asn"],
     )
     return Record(
         spec=spec,

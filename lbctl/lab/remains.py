@@ -1,7 +1,7 @@
 """Find and remove what carries a lab's name, for a lab whose record is lost or unreadable.
 
 Everything that a lab has on the host is named `lbctl-LAB-MACHINE` (`lbctl.lab.spec.scoped`) or
-lies in its directory, and a lab has at most a dozen machines, so the names can be tried one by
+lies in its directory, and a lab has at most a score of machines, so the names can be tried one by
 one. Only where its control groups are the record alone knows (below those of whoever started the
 lab), so all of them are searched. The caller is `lbctl.lab.lab`, with the lab's lock held: no
 process of the lab is outside its groups then.
@@ -25,7 +25,9 @@ _DEADLINE_S = 20.0
 
 def machines(directory: Path) -> tuple[str, ...]:
     """Return every machine that the lab of this directory may have."""
-    return LabSpec(name=directory.name, directory=directory, nodes=at.MAX_NODES).machines
+    return LabSpec(
+        name=directory.name, directory=directory, nodes=at.MAX_NODES, routers=tuple(at.Router)
+    ).machines
 
 
 def clear(directory: Path) -> None:

@@ -9,10 +9,13 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbctl.lab.machines import cgroups
+from lbctl.lab.routers.daemons import DAEMONS
+from lbctl.lab.spec import Router
 from lbctl.lab.wiring import lan
 
 # Program, and the Debian package that has it.
@@ -53,7 +56,7 @@ def load_bridge_filter(settings: Path = Path("/proc/sys/net/bridge")) -> None:
         switch.write_text("0")
 
 
-def missing(place: Path) -> list[Requirement]:
+def missing(place: Path, routers: Collection[Router] = ()) -> list[Requirement]:
     """Return everything this host lacks to hold a lab in the directory `place`."""
     lacks = []
     if os.geteuid() != 0:
@@ -74,6 +77,7 @@ def missing(place: Path) -> list[Requirement]:
         if shutil.which(program) is None:
             cure = f"apt-get install -y {package}"
             lacks.append(Requirement(missing=f"the program {program} is not there", cure=cure))
+    lacks += [_software(router) for router in routers if not _has(router)]
     if lan.missing_ipv6():
         cure = "boot without ipv6.disable=1"
         lacks.append(Requirement(missing="this kernel runs without IPv6", cure=cure))
@@ -83,6 +87,20 @@ def missing(place: Path) -> list[Requirement]:
         lacks.append(Requirement(missing="bridged packets are not filtered", cure=cure))
     lacks += _control_groups()
     return lacks
+
+
+def _has(router: Router) -> bool:
+    return all(shutil.which(program) is not None for program in DAEMONS[router].NEEDS)
+
+
+def _software(router: Router) -> Requirement:
+    programs = ", ".join(Path(program).name for program in DAEMONS[router].NEEDS)
+    # The package would begin to route on this host: a lab starts its own.
+    return Requirement(
+        missing=f"the programs of the router {router} ({programs}) are not there",
+        cure=f"apt-get install -y {DAEMONS[router].PACKAGE}, and unless this host itself is to "
+        f"route: systemctl disable --now {DAEMONS[router].UNIT}",
+    )
 
 
 def _control_groups() -> list[Requirement]:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lbctl.lab import lab, reach
-from lbctl.lab import spec as at
 from lbctl.lab.records import Progress
+from lbctl.lab.spec import Router
 
 DRAIN = "lbctl.io/drain"
 SETTLE_S = 90.0
@@ -35,10 +35,13 @@ class Gap:
     asked: int
     failed: int
     longest_gap_ms: int
+    failing_ms: int
+    """From the first failure to the last: where nodes share an address, others answer meanwhile."""
 
     def __str__(self) -> str:
+        over = f" over {self.failing_ms} ms" if self.failed else ""
         return (
-            f"{self.address}: {self.failed} of {self.asked} connections failed, "
+            f"{self.address}: {self.failed} of {self.asked} connections failed{over}, "
             f"longest time without an answer {self.longest_gap_ms} ms"
         )
 
@@ -67,25 +70,36 @@ def reboot(name: str, node: str, progress: Progress) -> None:
 
 
 def heal(name: str, node: str, progress: Progress) -> None:
-    """Undo break, cut and drain; return when the node is Ready."""
+    """Undo break, cut and drain; return when the node is Ready, or the router has power."""
     lab.boot(name, node, progress)
     lab.cable(name, node, connected=True)
+    if node in set(Router):
+        progress(f"{node} has power and cable")
+        return
     _kubectl(name, "annotate", "node", node, f"{DRAIN}-")
     _kubectl(name, "wait", f"node/{node}", "--for=condition=Ready", "--timeout=90s")
     progress(f"{node} is Ready")
 
 
-def measured(name: str, service: str, act: Callable[[], None], progress: Progress) -> Gap:
+def measured(
+    name: str,
+    service: str,
+    act: Callable[[], None],
+    progress: Progress,
+    *,
+    via: Router | None = None,
+    settle_s: float = SETTLE_S,
+) -> Gap:
     """Do `act` while the client keeps asking `service` (NAMESPACE/NAME); return what it saw.
 
-    Returns when the client was answered again after a failure, or after SETTLE_S if nothing
-    failed at all. Raises TroubleError when the Service has no address or nothing answers.
+    With `via` that client is `remote`, behind the routers. Returns when the client was answered
+    again after a failure, or `settle_s` after the act if nothing failed at all. Raises TroubleError when the Service has no address or nothing answers.
     """
     target = reach.find(name, service)
     if not target.addresses or not target.tcp_ports:
         raise TroubleError(f"Service {service} has no address or no TCP port to ask")
     address = target.addresses[0]
-    with _asking(name, address, target.tcp_ports[0]) as meter:
+    with _asking(name, address, target.tcp_ports[0], via, settle_s) as meter:
         if "ready" not in _line(meter):
             raise TroubleError(f"nothing answers at {address}; see `lbctl explain {service}`")
         progress(f"the client asks {address} every 20 ms")
@@ -98,12 +112,15 @@ def measured(name: str, service: str, act: Callable[[], None], progress: Progres
 
 
 @contextmanager
-def _asking(name: str, address: str, port: int) -> Iterator["subprocess.Popen[str]"]:
+def _asking(
+    name: str, address: str, port: int, via: Router | None, settle_s: float
+) -> Iterator["subprocess.Popen[str]"]:
+    machine, source = reach.standpoint(name, address, via)
     command, environment = lab.command_inside(
         name,
-        at.CLIENT,
+        machine,
         [sys.executable, "-m", "lbctl.lab.meters.stream", address, str(port),
-         "--settle", str(SETTLE_S)],
+         "--settle", str(settle_s), "--source", source],
     )  # fmt: skip
     meter = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

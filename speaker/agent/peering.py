@@ -88,6 +88,11 @@ class Speaking:
         """The peers that this node is to have a session with."""
         return {} if self.plan is None else self.plan.ground.sessions.kept
 
+    @property
+    def unnumbered(self) -> frozenset[LinkName]:
+        """The links whose router is the peer, whatever its address."""
+        return frozenset(one.interface for one in self.peers.values() if one.interface is not None)
+
 
 NOBODY: Final = Speaking()
 

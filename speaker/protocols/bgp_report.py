@@ -35,6 +35,8 @@ class Cause(enum.StrEnum):
     """Nothing heard for the hold time."""
     SEND_HOLD_TIMER = "send_hold_timer_expired"
     """The peer has read nothing for so long (RFC 9687)."""
+    BROKEN = "internal_error"
+    """A mistake of ours; the log has it."""
     STOPPED = "stopped"
     """By us: drained, changed or removed."""
 

@@ -40,7 +40,7 @@ from exabgp.bgp.message.update.attribute.community.extended import (
     ExtendedCommunities,
     ExtendedCommunity,
 )
-from exabgp.environment import getenv
+from exabgp.environment import getenv, parsing
 from exabgp.logger import log
 from exabgp.protocol.family import AFI, SAFI
 
@@ -48,6 +48,8 @@ from lbctl.model.address import Family
 from speaker.wire.bgp_fault import FaultError, Notification
 from speaker.wire.bgp_messages import GracefulRestart, OpenMessage, PathAttributes
 
+# ExaBGP looks up the user that its daemon would run as, and an image has no user "nobody".
+parsing.user = str
 _environment = getenv()
 _environment.log.enable = False
 log.init(_environment)

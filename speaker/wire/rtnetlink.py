@@ -1,10 +1,10 @@
-"""rtnetlink messages: what links and addresses the kernel has, and what happened to one. Pure.
+"""rtnetlink messages: links, addresses and routers beside them, and what happened to one. Pure.
 
-Only the link and address messages of rtnetlink(7) and the few attributes that the two processes
+Only the link, address and neighbor messages of rtnetlink(7) and the few attributes that the two processes
 need; pyroute2 reads everything, for 11 to 14 MiB of memory in each. Bridges and IPv6 send messages
 of the same types under their own families: leaving a bridge looks like a deletion if the family
-is not looked at. Called by `speaker.drivers.fast.links` (links, and that IPv6 changed) and by
-`speaker.drivers.node.links` (the whole inventory).
+is not looked at. Called by `speaker.drivers.fast.links` (links, and that IPv6 changed),
+`speaker.drivers.node.links` (the whole inventory) and `speaker.drivers.node.routers`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from typing import Final
 
 from lbctl.model.names import LinkName
@@ -26,15 +26,23 @@ GROUPS: Final = 1 << 0 | 1 << 8 | 1 << 11
 INVENTORY_GROUPS: Final = 1 << 0 | 1 << 4 | 1 << 8
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR."""
 
+ROUTER_GROUPS: Final = 1 << 0 | 1 << 2
+"""RTMGRP_LINK and RTMGRP_NEIGH."""
+
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
+_NEIGHBOR = struct.Struct("=BxxxiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
 _DONE, _ERROR, _NEWLINK, _DELLINK, _GETLINK = 3, 2, 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _REQUEST, _DUMP = 0x1, 0x300
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER = 1, 3, 10
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NTF_ROUTER = 0x80
+_NUD_FAILED = 0x20
 _UNSPEC, _INET, _INET6 = 0, 2, 10
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _ARPHRD_ETHER = 1
@@ -107,6 +115,25 @@ class AddressGone:
 InventoryEvent = KernelLink | LinkGone | KernelAddress | AddressGone | DumpDone
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """Hold what the kernel knows of an IPv6 neighbor on the link of this index.
+
+    `router` is its mark of one whose router advertisement it has heard (NTF_ROUTER), and whose
+    hardware address it has not failed to find since. The kernel sets it whether or not it takes
+    routes from advertisements (accept_ra, forwarding).
+    """
+
+    index: int
+    address: IPv6Address
+    mac: str
+    """As in `KernelLink`; empty while the kernel looks for it."""
+    router: bool
+
+
+NeighborEvent = KernelLink | LinkGone | Neighbor | DumpDone
+
+
 def dump_request() -> bytes:
     """Return the request to tell all links."""
     return _request(_GETLINK, _LINK.pack(_UNSPEC, 0, 0, 0, 0))
@@ -115,6 +142,11 @@ def dump_request() -> bytes:
 def address_dump_request() -> bytes:
     """Return the request to tell all addresses of both families."""
     return _request(_GETADDR, _ADDRESS.pack(_UNSPEC, 0, 0, 0, 0))
+
+
+def neighbor_dump_request() -> bytes:
+    """Return the request to tell all IPv6 neighbors."""
+    return _request(_GETNEIGH, _NEIGHBOR.pack(_INET6, 0, 0, 0, 0))
 
 
 def _request(kind: int, body: bytes) -> bytes:
@@ -184,6 +216,45 @@ def _kernel_address(kind: int, body: bytes) -> KernelAddress | AddressGone | Non
     if wide is not None:  # the header has room for eight flags only
         flags = int.from_bytes(wide, sys.byteorder)
     return KernelAddress(index=index, interface=interface, flags=flags)
+
+
+def decode_neighbors(datagram: bytes) -> tuple[NeighborEvent, ...]:
+    """Return the links and IPv6 neighbors that one datagram of the kernel tells.
+
+    Raises:
+        WireError: a length that does not fit, or the kernel refused a request.
+
+    """
+    return tuple(
+        event
+        for kind, body in _messages(datagram)
+        if (event := _neighbor_event(kind, body)) is not None
+    )
+
+
+def _neighbor_event(kind: int, body: bytes) -> NeighborEvent | None:
+    if kind == _DONE:
+        return DumpDone()
+    if kind == _ERROR:
+        raise WireError("the kernel refused a netlink request")
+    if kind in {_NEWLINK, _DELLINK}:
+        return _kernel_link(kind, body)
+    if kind not in {_NEWNEIGH, _DELNEIGH}:
+        return None
+    if len(body) < _NEIGHBOR.size:
+        raise WireError("a neighbor message is truncated")
+    family, index, state, flags, _ = _NEIGHBOR.unpack_from(body)
+    attributes = dict(_attributes(body[_NEIGHBOR.size :]))
+    packed = attributes.get(_NDA_DST, b"")
+    if family != _INET6 or len(packed) != 16:
+        return None
+    marked = bool(flags & _NTF_ROUTER) and not state & _NUD_FAILED
+    return Neighbor(
+        index=index,
+        address=IPv6Address(packed),
+        mac=attributes.get(_NDA_LLADDR, b"").hex(":"),
+        router=marked and kind == _NEWNEIGH,
+    )
 
 
 def decode_events(datagram: bytes) -> tuple[LinkEvent, ...]:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 
 ARP, IPV6 = 0x0806, 0x86DD
@@ -99,6 +100,24 @@ class Host:
             contextlib.suppress(OSError),
         ):
             asker.sendto(b"?", (address, 9))
+
+    @property
+    def link_local(self) -> IPv6Address:
+        """The address of eth0 that the kernel made of its hardware address."""
+        shown = self.ip("-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
+        return IPv6Address(shown.split("inet6 ")[1].split("/")[0])
+
+    def advertise_as_router(self) -> None:
+        """Send one router advertisement on eth0 that offers no route (RFC 4861 4.2, lifetime 0)."""
+        option = b"\1\1" + self.mac
+        with (
+            inside(self.namespace),
+            socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender,
+        ):
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            index = socket.if_nametoindex("eth0")
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            sender.sendto(b"\x86" + b"\0" * 15 + option, ("ff02::1", 0, 0, index))
 
     def forget(self, address: str) -> None:
         self.ip("neigh", "del", address, "dev", "eth0", check=False)

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lbctl.lab import spec as at
 from lbctl.lab.machines import cgroups
 from lbctl.lab.machines.plan import MachinePlan, to_json
 from lbctl.lab.records import Record
@@ -111,10 +110,10 @@ def halt(record: Record, machines: Iterable[str]) -> None:
 def inside(record: Record, machine: str, argv: Sequence[str]) -> list[str]:
     """Return the command line that runs `argv` in a machine, in all of its namespaces.
 
-    The client is a network only: a command "inside" it sees the host's files and processes.
+    A client is a network only: a command "inside" it sees the host's files and processes.
     Raises MachineError when the machine is off.
     """
-    if machine == at.CLIENT:
+    if machine not in record.spec.booted:
         return ["nsenter", f"--net={record.network(machine)}", "--", *argv]
     pid = first_process(record, machine)
     if pid is None:

@@ -16,11 +16,14 @@ from urllib.parse import urlsplit
 ATTEMPT_S = 2.0
 
 
-def ask(url: str) -> dict[str, Any]:
+def ask(url: str, source: str = "") -> dict[str, Any]:
     """Return the echo server's answer, or {"error": why} when there was none."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port or 80, timeout=ATTEMPT_S
+        parts.hostname or "",
+        parts.port or 80,
+        timeout=ATTEMPT_S,
+        source_address=(source, 0) if source else None,
     )
     try:
         connection.request("GET", parts.path or "/", headers={"Connection": "close"})
@@ -42,9 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--within", type=float, default=0.0, help="seconds to keep asking")
+    parser.add_argument("--source", default="", help="the client's address to ask from")
     arguments = parser.parse_args()
     give_up = time.monotonic() + arguments.within
-    while "error" in (answer := ask(arguments.url)) and time.monotonic() < give_up:
+    while (
+        "error" in (answer := ask(arguments.url, arguments.source)) and time.monotonic() < give_up
+    ):
         time.sleep(0.05)
     print(json.dumps(answer))
     sys.exit(1 if "error" in answer else 0)

@@ -35,7 +35,18 @@ class Record:
             "asked": len(self.answered) + len(self.failed),
             "failed": len(self.failed),
             "longest_gap_ms": round(max(gaps, default=0.0) * 1000),
+            "failing_ms": round(self._failing_s() * 1000),
         }
+
+    def _failing_s(self) -> float:
+        """Return the time from the first failure to the first answer after the last one.
+
+        Where several ways share the connections, some are answered while others fail.
+        """
+        if not self.failed:
+            return 0.0
+        last = max(self.failed)
+        return min((when for when in self.answered if when > last), default=last) - min(self.failed)
 
     def recovered_since(self, moment: float) -> bool:
         """Return whether a failure after `moment` was followed by an answer."""
@@ -43,11 +54,13 @@ class Record:
         return bool(failures) and bool(self.answered) and max(self.answered) > max(failures)
 
 
-async def attempt(address: str, port: int, record: Record) -> None:
+async def attempt(address: str, port: int, source: str, record: Record) -> None:
     started = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(ATTEMPT_S):
-            _, writer = await asyncio.open_connection(address, port)
+            _, writer = await asyncio.open_connection(
+                address, port, local_addr=(source, 0) if source else None
+            )
             writer.close()
             await writer.wait_closed()
     except (OSError, TimeoutError):
@@ -57,11 +70,12 @@ async def attempt(address: str, port: int, record: Record) -> None:
         record.first.set()
 
 
-async def ask(address: str, port: int, every_s: float, record: Record) -> None:
+async def ask(arguments: argparse.Namespace, record: Record) -> None:
+    address, port, source = arguments.address, arguments.port, arguments.source
     async with asyncio.TaskGroup() as group:
         while True:
-            group.create_task(attempt(address, port, record))
-            await asyncio.sleep(every_s)
+            group.create_task(attempt(address, port, source, record))
+            await asyncio.sleep(arguments.every / 1000)
 
 
 async def until_recovered(record: Record, settle_s: float) -> bool:
@@ -89,9 +103,7 @@ async def run(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    asking = asyncio.create_task(
-        ask(arguments.address, arguments.port, arguments.every / 1000, record)
-    )
+    asking = asyncio.create_task(ask(arguments, record))
     try:
         await record.first.wait()
         say({"ready": True})
@@ -110,6 +122,7 @@ def main() -> None:
     parser.add_argument(
         "--every", type=float, default=20.0, help="milliseconds between connections"
     )
+    parser.add_argument("--source", default="", help="the client's address to ask from")
     parser.add_argument("--settle", type=float, default=60.0, help="seconds to wait for recovery")
     asyncio.run(run(parser.parse_args()))
 

@@ -20,6 +20,8 @@ from lbctl.model.names import PeerName
 from speaker.agent.peering import Peering
 from speaker.drivers.node.bgp import BgpPeer
 from speaker.protocols.bgp_inputs import Changed
+from speaker.protocols.bgp_report import Cause, Down
+from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp_fault import CONFIGURATION_CHANGE, DECONFIGURED, Notification, cease
 
 AGAIN_S: Final = 5.0
@@ -51,15 +53,18 @@ class BgpPeers:
         return self._peers
 
     def apply(self, wanted: Mapping[PeerName, Peering]) -> None:
-        """Speak to exactly these peers; to be called with complete tables only."""
-        self._wanted = dict(wanted)
+        """Speak to exactly these peers; to be called with complete tables only.
+
+        A peering that is the very object of the last call costs nothing.
+        """
+        before, self._wanted = self._wanted, dict(wanted)
         for name, peer in self._peers.items():
             peering = self._wanted.get(name)
             if peering is None:
                 peer.stop(cease(DECONFIGURED))
             elif peering.config != peer.config:
                 peer.stop(cease(CONFIGURATION_CHANGE))
-            else:
+            elif peering is not before.get(name):
                 peer.want(peering.table)
         for name in self._wanted.keys() - self._tasks.keys():
             self._tasks[name] = asyncio.create_task(self._hold(name), name=f"bgp {name}")
@@ -95,4 +100,7 @@ class BgpPeers:
             await peer.run()
         except Exception:
             logger.exception("BGP peer %s: the session failed; it is begun anew", name)
+            why = "the session failed inside lb-speaker, whose log says where; it is begun anew"
+            down = Down(cause=Cause.BROKEN, detail=why)
+            self._on_change(name, Changed(state=State.IDLE, down=down))
             await asyncio.sleep(AGAIN_S)

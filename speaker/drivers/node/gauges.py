@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from lbctl.kube.fold import Source
+from lbctl.model.session import SessionState
 from lbctl.run.api_samples import reflector_samples, write_samples
 from lbctl.run.metrics import Sample
 from speaker.agent.conductor import owned
 from speaker.drivers.node.fastpath import FastpathClient, values_by_link
 from speaker.drivers.node.loop import SpeakerLoop
+from speaker.drivers.node.sessions import NodeSessions
+from speaker.wire.bgp_frame import MessageType
 
 
 def speaker_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
@@ -19,6 +23,7 @@ def speaker_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
     yield from _announcing_samples(loop)
     yield from _membership_samples(loop)
     yield from _fastpath_samples(loop.fastpath)
+    yield from _session_samples(loop.sessions)
 
 
 def _api_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
@@ -29,7 +34,13 @@ def _api_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
     yield from reflector_samples(reflectors)
     wrong = any(
         item.spec is None
-        for source in (Source.POOLS, Source.ADVERTISEMENTS)
+        for source in (
+            Source.POOLS,
+            Source.ADVERTISEMENTS,
+            Source.BGP_ADVERTISEMENTS,
+            Source.COMMUNITIES,
+            Source.PEERS,
+        )
         for item in loop.reflectors[source].items.values()
     )
     yield Sample(name="metallb_k8s_client_config_stale_bool", value=wrong)
@@ -43,10 +54,15 @@ def _announcing_samples(loop: SpeakerLoop) -> Iterator[Sample]:
     announcement = intentions.announcement
     if announcement is not None:
         for address in owned(intentions):
-            plan = announcement.addresses.get(address)
-            for service in plan.services if plan is not None else ():
+            owner = announcement.addresses.get(address)
+            for service in owner.services if owner is not None else ():
                 labels = (str(service), "layer2", str(loop.node), str(address))
                 yield Sample(name="metallb_speaker_announced", value=1, labels=labels)
+    plan = None if intentions.speaking is None else intentions.speaking.plan
+    for address, routes in plan.addresses.items() if plan is not None else ():
+        for service in routes.services if routes.asked else ():
+            labels = (str(service), "bgp", str(loop.node), str(address))
+            yield Sample(name="metallb_speaker_announced", value=1, labels=labels)
     if intentions.table is not None:
         modes = Counter(str(entry.mode) for entry in intentions.table.entries.values())
         for mode in ("own", "yield"):
@@ -70,6 +86,46 @@ def _fastpath_samples(fastpath: FastpathClient) -> Iterator[Sample]:
         yield Sample(name="metallb_layer2_requests_received", value=received, labels=ip)
         yield Sample(name="metallb_layer2_responses_sent", value=count.answered, labels=ip)
         yield Sample(name="metallb_layer2_gratuitous_sent", value=count.announced, labels=ip)
+
+
+def _session_samples(sessions: NodeSessions) -> Iterator[Sample]:
+    for peer, report in sessions.reports():
+        up = float(report.state is SessionState.ESTABLISHED)
+        named = (str(peer.name),)
+        yield Sample(name="lbctl_bgp_session_established", value=up, labels=named)
+        yield Sample(name="lbctl_bgp_session_resets_total", value=report.resets, labels=named)
+        acknowledged = report.acknowledged
+        yield Sample(name="lbctl_bgp_acknowledged_prefixes", value=acknowledged, labels=named)
+        held = sessions.bgp.peers.get(peer.name)
+        if held is None:
+            continue
+        there = (f"{held.config.address}:{held.config.port}",)
+        if held.config.address.version == 6:
+            there = (f"[{held.config.address}]:{held.config.port}",)
+        values = {
+            "session_up": up,
+            "announced_prefixes_total": report.sent,
+            "pending_prefixes_total": max(0, report.wanted - report.sent),
+            "total_sent": sum(held.counts.sent.values()),
+            "total_received": sum(held.counts.received.values()),
+            **{name: held.counts.sent[kind] for kind, name in _SENT.items()},
+            **{name: held.counts.received[kind] for kind, name in _RECEIVED.items()},
+        }
+        for name, value in values.items():
+            yield Sample(name=f"metallb_bgp_{name}", value=value, labels=there)
+
+
+_SENT: Final = {
+    MessageType.OPEN: "opens_sent",
+    MessageType.UPDATE: "updates_total",
+    MessageType.NOTIFICATION: "notifications_sent",
+    MessageType.KEEPALIVE: "keepalives_sent",
+}
+_RECEIVED: Final = {
+    MessageType.OPEN: "opens_received",
+    MessageType.UPDATE: "updates_total_received",
+    MessageType.KEEPALIVE: "keepalives_received",
+}
 
 
 def _membership_samples(loop: SpeakerLoop) -> Iterator[Sample]:

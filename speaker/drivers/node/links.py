@@ -1,11 +1,6 @@
 """Follow the node's links and addresses by netlink events; nothing is polled.
 
-One socket subscribes and dumps. The kernel numbers nothing, so a dump and the events that arrive
-meanwhile mix; both tell what is so at their time and in order, and the last word counts. When the
-kernel drops events (ENOBUFS, a host with thousands of addresses), or anything else goes wrong,
-the socket is closed and everything is read again: netlink says that something was lost, never
-what. The messages are read by `speaker.wire.rtnetlink`, as in the fast path (docs/adr/0008).
-
+How they are followed, and what happens when events are lost: `speaker.drivers.node.netlink`.
 Started by `speaker.main`; the rules which links count are `speaker.agent.inventory`'s.
 """
 
@@ -14,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Final, assert_never
+from typing import assert_never
 
 from lbctl.model.address import Address
 from lbctl.model.node import Link
 from speaker.agent.inventory import inventory, is_usable
+from speaker.drivers.node.netlink import AGAIN_S, told
 from speaker.wire.error import WireError
 from speaker.wire.rtnetlink import (
     INVENTORY_GROUPS,
@@ -37,10 +32,6 @@ from speaker.wire.rtnetlink import (
 )
 
 logger = logging.getLogger(__name__)
-
-AGAIN_S: Final = 0.2
-"""Pause before everything is read again; a flood that overflowed the socket is still going on."""
-_DATAGRAM: Final = 65536
 
 
 class NodeLinks:
@@ -74,28 +65,13 @@ class NodeLinks:
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
-        with socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        ) as netlink:
-            netlink.bind((0, INVENTORY_GROUPS))
-            batches = _batches(netlink)
-            self._links.clear()
-            self._addresses.clear()
-            for request in (dump_request(), address_dump_request()):
-                netlink.send(request)
-                await self._take_until_done(batches)
-            self._publish()
-            async for batch in batches:
-                for event in batch:
-                    self._take(event)
-                self._publish()
-
-    async def _take_until_done(self, batches: AsyncIterator[tuple[InventoryEvent, ...]]) -> None:
-        async for batch in batches:
-            for event in batch:
+        self._links.clear()
+        self._addresses.clear()
+        requests = (dump_request(), address_dump_request())
+        async for events in told(INVENTORY_GROUPS, requests, decode_inventory):
+            for event in events:
                 self._take(event)
-            if any(isinstance(event, DumpDone) for event in batch):
-                return
+            self._publish()
 
     def _publish(self) -> None:
         found = inventory(self._links.values(), self._addresses.values(), self._excluded)
@@ -117,10 +93,3 @@ class NodeLinks:
                 pass
             case _:
                 assert_never(event)
-
-
-async def _batches(netlink: socket.socket) -> AsyncIterator[tuple[InventoryEvent, ...]]:
-    """Yield what each datagram tells; raises OSError (ENOBUFS: events were lost) and WireError."""
-    loop = asyncio.get_running_loop()
-    while True:
-        yield decode_inventory(await loop.sock_recv(netlink, _DATAGRAM))

@@ -36,6 +36,7 @@ from speaker.agent.peering import Ground
 from speaker.agent.table import Commanded
 from speaker.drivers.node.fastpath import FastpathClient
 from speaker.drivers.node.links import NodeLinks
+from speaker.drivers.node.routers import Routers
 from speaker.drivers.node.sessions import NodeSessions
 from speaker.drivers.node.statuses import StatusPublisher
 from speaker.wire.control import Heard, Hello
@@ -120,6 +121,7 @@ class SpeakerLoop:
             clock=clock,
         )
         self.links = NodeLinks(self._wake, excluded_links)
+        self.routers = Routers(self._wake)
         self.fastpath = FastpathClient(
             socket,
             hello=Hello(node=me.node, incarnation=me.incarnation),
@@ -161,6 +163,7 @@ class SpeakerLoop:
                     group.create_task(reflector.run())
                 group.create_task(self.sessions.run())
                 group.create_task(self.links.run())
+                group.create_task(self.routers.run())
                 group.create_task(self.fastpath.run())
                 group.create_task(self.writer.run())
                 group.create_task(self.recorder.run())
@@ -289,6 +292,7 @@ class SpeakerLoop:
                 ignore_exclude_label=self._ignore_exclude_label,
                 ground=Ground(
                     passwords=self.passwords.items if self.passwords.synced.is_set() else None,
+                    routers=self.routers.current or {},
                     wait_s=self._shutdown_wait_s,
                 ),
             ),
@@ -297,6 +301,7 @@ class SpeakerLoop:
             self.fastpath.command(self._commanded())
         if self.intentions.speaking is not None:
             self.sessions.consider(self.intentions.speaking)
+            self.routers.watch(self.intentions.speaking.unnumbered)
         self.publisher.consider(self.intentions, snapshot.services)
         ends = self._farewell_ends
         if self._has_left() or (ends is not None and now >= ends):

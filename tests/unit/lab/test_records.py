@@ -11,7 +11,7 @@ import pytest
 from lbctl.lab import records
 from lbctl.lab.machines.cgroups import Hierarchy
 from lbctl.lab.records import BusyError, NoLabError, Record
-from lbctl.lab.spec import ImageMode, LabSpec, SpecError
+from lbctl.lab.spec import ImageMode, LabSpec, Router, SpecError
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,9 @@ def record(name: str) -> Record:
         nodes=5,
         images=ImageMode.PULL,
         node_grace_s=12,
+        routers=(Router.GOBGP, Router.FRR),
+        ecmp=True,
+        asn=65540,
     )
     return Record(
         spec=spec,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lbctl.lab.requirements import load_bridge_filter
+from lbctl.lab.requirements import load_bridge_filter, missing
+from lbctl.lab.spec import Router
 
 
 def modprobe(folder: Path, settings: Path) -> None:
@@ -40,3 +41,11 @@ def test_a_host_without_modules_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     load_bridge_filter(tmp_path / "bridge")
     assert not (tmp_path / "bridge").exists()
+
+
+def test_a_router_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lacks = [str(one) for one in missing(tmp_path, (Router.BIRD, Router.GOBGP))]
+    assert any("router bird (bird, birdc)" in one and "install -y bird2" in one for one in lacks)
+    assert any("router gobgp" in one and "install -y gobgpd" in one for one in lacks)
+    assert not any("bird" in str(one) for one in missing(tmp_path))

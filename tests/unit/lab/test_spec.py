@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lbctl.lab import spec as at
-from lbctl.lab.spec import LabSpec, SpecError, scoped
+from lbctl.lab.spec import LabSpec, Router, SpecError, scoped
 
 
 def make(**changes: Any) -> LabSpec:
@@ -40,6 +40,29 @@ def test_a_grace_period_that_no_kubelet_can_keep_is_refused() -> None:
         make(node_grace_s=3)
 
 
+def test_a_lab_without_routers_has_nobody_behind_them() -> None:
+    assert make(nodes=1).machines == ("lan", "cp", "node1", "client")
+    machines = make(nodes=1, routers=(Router.BIRD,)).machines
+    assert machines == ("lan", "cp", "node1", "bird", "client", "remote")
+
+
+@pytest.mark.parametrize("asn", [0, -1, 23456, 65535, 2**32 - 1])
+def test_a_number_that_no_as_may_have_is_refused_with_those_for_documentation(asn: int) -> None:
+    with pytest.raises(SpecError, match="64496 to 64511"):
+        make(asn=asn)
+
+
+def test_nodes_in_the_as_of_a_router_are_refused_by_its_name() -> None:
+    assert make(asn=Router.BIRD.asn, routers=(Router.FRR,)).asn == 64502
+    with pytest.raises(SpecError, match="AS 64502 is the router bird's"):
+        make(asn=64502, routers=(Router.FRR, Router.BIRD))
+
+
+def test_a_router_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match="named twice in frr, frr"):
+        make(routers=(Router.FRR, Router.FRR))
+
+
 @pytest.mark.parametrize(
     ("machine", "v4", "v6", "mac"),
     [
@@ -47,6 +70,10 @@ def test_a_grace_period_that_no_kubelet_can_keep_is_refused() -> None:
         ("cp", "192.0.2.2/24", "2001:db8:0:1::2/64", "00:00:5e:00:53:02"),
         ("node1", "192.0.2.11/24", "2001:db8:0:1::11/64", "00:00:5e:00:53:0b"),
         ("node9", "192.0.2.19/24", "2001:db8:0:1::19/64", "00:00:5e:00:53:13"),
+        ("frr", "192.0.2.21/24", "2001:db8:0:1::21/64", "00:00:5e:00:53:15"),
+        ("bird", "192.0.2.22/24", "2001:db8:0:1::22/64", "00:00:5e:00:53:16"),
+        ("gobgp", "192.0.2.23/24", "2001:db8:0:1::23/64", "00:00:5e:00:53:17"),
+        ("remote", "198.51.100.110/24", "2001:db8:0:2::110/64", "00:00:5e:00:53:6e"),
         ("client", "192.0.2.100/24", "2001:db8:0:1::100/64", "00:00:5e:00:53:64"),
     ],
 )
@@ -68,10 +95,14 @@ def test_pods_of_a_node_are_found_by_its_number() -> None:
 
 
 def test_no_two_things_share_an_address() -> None:
-    machines = make(nodes=9).machines
+    machines = make(nodes=9, routers=tuple(Router)).machines
     assert len({at.ipv4(m).ip for m in machines}) == len(machines)
     assert len({at.ipv6(m).ip for m in machines}) == len(machines)
-    assert len({at.mac(m) for m in machines}) == len(machines)
+    far = {at.far_mac(router) for router in Router}
+    assert len({at.mac(m) for m in machines} | far) == len(machines) + len(far)
+    behind = [face(one) for one in Router for face in (at.far_v4, at.via_v4, at.far_v6, at.via_v6)]
+    assert len({*behind, at.ipv4("remote"), at.ipv6("remote")}) == len(behind) + 2
+    assert all(one.network in {at.REMOTE_V4, at.REMOTE_V6} for one in behind)
     for machine in machines:
         assert not at.POOL_V4[0] <= at.ipv4(machine).ip <= at.POOL_V4[1]
         assert at.ipv6(machine).ip not in at.POOL_V6
@@ -83,7 +114,7 @@ def test_what_pools_may_hand_out_is_on_the_lan() -> None:
 
 
 def test_every_address_is_for_documentation_or_benchmarks() -> None:
-    for network in (at.LAN_V6, at.POD_V6, at.SERVICE_V6):
+    for network in (at.LAN_V6, at.POD_V6, at.SERVICE_V6, at.REMOTE_V6, at.ROUTED_V6):
         assert IPv6Address("2001:db8::") <= network.network_address < IPv6Address("2001:db9::")
     for plain in (at.POD_V4, at.SERVICE_V4):
         assert IPv4Address("198.18.0.0") <= plain[0] <= plain[-1] < IPv4Address("198.20.0.0")
@@ -98,6 +129,7 @@ def test_pods_and_services_do_not_overlap() -> None:
 
 
 def test_machines_of_different_labs_never_share_a_name() -> None:
-    labs = ("a", "a-cp", "a-node1", "cp")
-    names = [scoped(lab, machine) for lab in labs for machine in make(nodes=9).machines]
+    labs = ("a", "a-cp", "a-node1", "a-frr", "cp")
+    machines = make(nodes=9, routers=tuple(Router)).machines
+    names = [scoped(lab, machine) for lab in labs for machine in machines]
     assert len(set(names)) == len(names)

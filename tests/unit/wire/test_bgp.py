@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -472,3 +474,14 @@ def test_words_of_a_shutdown_are_cut_between_characters_and_read_back():
 )
 def test_a_notification_is_told_by_its_name(told, words):
     assert str(told) == words
+
+
+def test_an_image_needs_no_user_for_exabgps_daemon():
+    script = """
+import pwd
+def nobody(name):
+    raise KeyError(name)
+pwd.getpwnam = nobody
+import speaker.wire.bgp
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -17,3 +17,15 @@ def test_every_test_that_a_page_names_exists(page):
     defined = set(re.findall(r"def (test_\w+)\(", sources))
     assert named
     assert named - defined == set()
+
+
+def test_each_row_about_bgp_names_a_test_or_leans_on_the_row_above():
+    lines = (ROOT / "docs/reference/bgp.md").read_text().splitlines()
+    rules = {number for number, line in enumerate(lines) if line.startswith("|---")}
+    rows = [
+        line
+        for number, line in enumerate(lines)
+        if line.startswith("|") and not {number, number + 1} & rules
+    ]
+    assert len(rows) > 50
+    assert [row for row in rows if "`test_" not in row and "the same |" not in row] == []

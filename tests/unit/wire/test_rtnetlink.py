@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -16,9 +16,12 @@ from speaker.wire.rtnetlink import (
     KernelLink,
     Link,
     LinkGone,
+    Neighbor,
     decode_events,
     decode_inventory,
+    decode_neighbors,
     dump_request,
+    neighbor_dump_request,
 )
 
 MAC = bytes.fromhex("02005e005301")
@@ -162,3 +165,56 @@ def test_an_inventory_message_that_cannot_be_is_a_wire_error(raw):
 
 def test_addresses_of_other_families_are_left_out():
     assert decode_inventory(address(family=12, attributes=attribute(1, V4))) == ()
+
+
+ROUTER = ip_address("fe80::1")
+NEWNEIGH, DELNEIGH = 28, 29
+NTF_ROUTER = 0x80
+REACHABLE, STALE, FAILED, NOARP = 0x02, 0x04, 0x20, 0x40
+
+
+def neighbor(
+    kind=NEWNEIGH, *, family=INET6, state=STALE, flags=NTF_ROUTER, packed=ROUTER.packed, index=5
+):
+    body = struct.pack("=BxxxiHBB", family, index, state, flags, 1)
+    return message(kind, body + attribute(1, packed) + attribute(2, MAC))
+
+
+@pytest.mark.parametrize(
+    ("raw", "router"),
+    [
+        pytest.param(neighbor(), True, id="marked"),
+        pytest.param(neighbor(state=REACHABLE), True, id="spoken-to"),
+        pytest.param(neighbor(flags=0), False, id="a-host"),
+        pytest.param(neighbor(flags=0x10 | NTF_ROUTER), True, id="other-flags-beside"),
+        pytest.param(neighbor(state=FAILED), False, id="not-found-any-more"),
+        pytest.param(neighbor(DELNEIGH), False, id="forgotten"),
+    ],
+)
+def test_a_neighbor_is_a_router_while_it_is_marked_and_can_be_found(raw, router):
+    found = Neighbor(index=5, address=ROUTER, mac=MAC.hex(":"), router=router)
+    assert decode_neighbors(raw) == (found,)
+
+
+def test_links_are_told_with_their_neighbors_and_ipv4_is_left_out():
+    four = neighbor(family=2, packed=b"\xc0\x00\x02\x01")
+    found = decode_neighbors(link() + four + neighbor(packed=b"") + message(3, b"\0" * 4))
+    assert [type(one) for one in found] == [KernelLink, DumpDone]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(message(NEWNEIGH, b"\0" * 11), id="cut"),
+        pytest.param(message(2, b"\0" * 20), id="refused"),
+    ],
+)
+def test_what_is_no_neighbor_is_said_so(raw):
+    with pytest.raises(WireError):
+        decode_neighbors(raw)
+
+
+def test_the_request_asks_for_ipv6_neighbors():
+    request = neighbor_dump_request()
+    assert struct.unpack("=IHHII", request[:16]) == (28, 30, 0x301, 1, 0)
+    assert request[16] == INET6

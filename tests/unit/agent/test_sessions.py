@@ -1,0 +1,117 @@
+"""What the cluster is told of a session: its course, and nothing that moves by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lbctl.model.membership import Member
+from lbctl.model.names import Incarnation, NodeName
+from lbctl.model.session import Direction, SessionState
+from speaker.agent.sessions import Course, course_after, session_report
+from speaker.protocols.bgp_inputs import Changed
+from speaker.protocols.bgp_report import Cause, Down
+from speaker.protocols.bgp_transitions import State
+from speaker.wire.bgp_fault import Notification
+from tests.support.bgp import Bench
+from tests.support.bgp_builders import make_peer
+
+ME = Member(node=NodeName("node1"), incarnation=Incarnation("7"))
+BEGIN = Course(since="2026-01-01T00:00:00Z")
+LATER, MUCH_LATER = "2026-01-01T00:00:05Z", "2026-01-01T00:00:09Z"
+UP = Changed(state=State.ESTABLISHED)
+
+
+def failed(detail="Connection refused", cause=Cause.CONNECT_FAILED, notification=None):
+    down = Down(cause=cause, detail=detail, notification=notification)
+    return Changed(state=State.IDLE, down=down)
+
+
+def test_coming_up_is_told_with_its_time():
+    course, turn = course_after(BEGIN, UP, LATER)
+    assert (course.up, course.since, course.resets) == (True, LATER, 0)
+    assert turn.up
+
+
+def test_going_down_is_told_with_its_reason_and_counted():
+    up, _ = course_after(BEGIN, UP, LATER)
+    down, turn = course_after(up, failed("nothing heard for 9 s"), MUCH_LATER)
+    assert (down.up, down.since, down.resets) == (False, MUCH_LATER, 1)
+    assert turn.text == "nothing heard for 9 s"
+
+
+def test_an_attempt_that_fails_as_the_one_before_is_no_news():
+    once, first = course_after(BEGIN, failed(), LATER)
+    again, second = course_after(once, failed(), MUCH_LATER)
+    other, third = course_after(again, failed("No route to host"), MUCH_LATER)
+    assert first is not None
+    assert second is None
+    assert third is not None
+    assert other.since == BEGIN.since
+
+
+def test_a_notification_that_repeats_itself_keeps_its_first_time():
+    told = Notification(code=2, subcode=2)
+    change = failed("the peer says no", Cause.NOTIFIED, told)
+    once, _ = course_after(BEGIN, change, LATER)
+    again, _ = course_after(once, change, MUCH_LATER)
+    assert again.notified == once.notified
+    assert (once.notified.direction, once.notified.at) == (Direction.RECEIVED, LATER)
+    sent, _ = course_after(again, failed("bad OPEN", Cause.REFUSED, told), MUCH_LATER)
+    assert (sent.notified.direction, sent.notified.at) == (Direction.SENT, MUCH_LATER)
+
+
+def report(status, course=BEGIN, **fields):
+    values = {
+        "wanted": 3,
+        "absent": "",
+        "own": None,
+        "other": None,
+        "observed": False,
+        "before": None,
+    }
+    return session_report(ME, make_peer(), course, status=status, **values | fields)
+
+
+def established():
+    course, _ = course_after(BEGIN, UP, LATER)
+    return Bench().reach(State.ESTABLISHED).session.status, course
+
+
+def test_an_established_session_tells_what_was_agreed_on():
+    status, course = established()
+    told = report(status, course, observed=True)
+    assert told.state is SessionState.ESTABLISHED
+    assert (told.wanted, told.sent, told.acknowledged) == (3, 3, 3)
+    assert told.capabilities == (
+        "ipv4-unicast",
+        "ipv6-unicast",
+        "4-octet-asn",
+        "route-refresh",
+        "extended-next-hop",
+        "graceful-restart",
+    )
+    assert told.hold_time_s > 0
+    assert told.message == ""
+
+
+def test_what_tcp_has_not_confirmed_is_not_said_to_be_acknowledged():
+    status, course = established()
+    assert report(status, course).acknowledged == 0
+    two = replace(report(status, course), acknowledged=2)
+    assert report(status, course, before=two).acknowledged == 2
+
+
+def test_a_peer_that_is_called_in_vain_says_why_and_nothing_that_moves():
+    bench = Bench()
+    course, _ = course_after(BEGIN, failed(), LATER)
+    told = report(bench.session.status, course)
+    assert told.state is SessionState.CONNECT
+    assert told.message == "Connection refused"
+    bench.reach(State.OPEN_SENT)
+    assert report(bench.session.status, course).state is SessionState.CONNECT
+
+
+def test_a_peer_that_is_not_called_says_what_is_missing():
+    told = report(None, absent="spec.passwordSecret: there is no Secret x")
+    assert told.state is SessionState.IDLE
+    assert told.message == "spec.passwordSecret: there is no Secret x"
