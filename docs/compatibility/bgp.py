@@ -315,15 +315,15 @@ BFD_PROFILE = Section(
     ),
 )
 
-_NOT_WRITTEN: Final = "the objects are not written yet"
+_COUNTED: Final = (
+    "bgp_statuses::test_a_rendered_service_status_reads_back",
+    "counted::test_it_counts_from_intent_to_what_was_observed_and_follows",
+)
 
 
 def _status(name: str, how: str) -> Row:
-    return FIELD.later(
-        f"ServiceBGPStatus status.{name}",
-        f"{how}; {_NOT_WRITTEN}",
-        "bgp_statuses::test_a_rendered_service_status_reads_back",
-    )
+    rows = FIELD.better if how.startswith("ours") else FIELD.same
+    return rows(f"ServiceBGPStatus status.{name}", how, *_COUNTED)
 
 
 STATUS = Section(
@@ -343,10 +343,17 @@ STATUS = Section(
         _status("sessions.established", "ours"),
         _status("sessions.sent", "ours: put on the wire"),
         _status("sessions.acknowledged", "ours: confirmed by the peer's TCP"),
-        BEHAVIOUR.later(
+        _better(
+            "life of the object",
+            "made, changed and deleted by the controller when that has lasted, one at a time, and "
+            "never while Services wait; those of a MetalLB beside us stay as they are",
+            "counted::test_it_goes_when_nobody_is_to_hear_of_the_service",
+            "counted::test_a_restart_writes_nothing_and_removes_what_is_left_over",
+            "counted::test_in_metallbs_group_it_has_metallbs_fields_and_metallbs_own_objects_stay",
+        ),
+        _better(
             "state of a session",
-            f"in metrics and logs there; here the kind BGPSessionStatus, one per node and peer; "
-            f"{_NOT_WRITTEN}",
+            "in metrics and logs there; here the kind BGPSessionStatus, one per node and peer",
             "bgp_statuses::test_a_rendered_session_reads_back",
             "bgp_statuses::test_a_session_has_an_object_of_its_own_that_goes_with_the_speakers_pod",
         ),

@@ -123,6 +123,7 @@ FILES: Final = {
     "chart": "tests/cluster/test_chart.py",
     "chart_values": "tests/cluster/test_chart_values.py",
     "community": "tests/unit/model/test_community.py",
+    "counted": "tests/unit/controller/test_bgp_statuses_end_to_end.py",
     "conductor": "tests/unit/agent/test_conductor.py",
     "contact": "tests/unit/agent/test_contact.py",
     "corners": "tests/unit/plan/test_corners.py",

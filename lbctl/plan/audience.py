@@ -103,6 +103,8 @@ class Stage:
     """Nodes that announce nothing at all, and why."""
     where: Mapping[NodeName, StandingKey] = field(default_factory=dict)
     pools: PoolsByName = field(default_factory=dict)
+    ground: Ground | None = field(default=None, compare=False, repr=False)
+    """That of some node, for what all of them share."""
     kinds: dict[object, Heard] = field(default_factory=dict, compare=False, repr=False)
     """Answers that hold for many Services alike; fills while they are asked for."""
 
@@ -126,14 +128,14 @@ def stage_of(snapshot: Snapshot) -> Stage:
     keys = _selecting_keys(snapshot)
     base: Ground | None = None
     for name, node in snapshot.nodes.items():
+        base = ground_of(snapshot, name) if base is None else base
         refused = silence(name, node, snapshot.speakers.get(name))
         if refused is not None:
             silent[name] = refused
             continue
         seen = seen_by(keys, node.labels)
         if seen not in known:
-            base = ground_of(snapshot, name) if base is None else base.on(name)
-            known[seen] = base
+            known[seen] = base.on(name)
         ground = known[seen]
         key = (frozenset(ground.sessions.kept), ground.selected)
         grounds.setdefault(key, ground)
@@ -146,6 +148,7 @@ def stage_of(snapshot: Snapshot) -> Stage:
         silent=silent,
         where={name: key for key, names in groups.items() for name in names},
         pools=pools_by_name(snapshot.pools),
+        ground=base,
     )
 
 
@@ -207,7 +210,7 @@ def _judge(
     holders: tuple[Service, ...],
 ) -> Heard:
     family = family_of(address)
-    near = _near(snapshot, holders, family)
+    near = near_nodes(snapshot, holders, address)
     # Without endpoints of its own no node can announce for these: only the reason is far away.
     local = bool(near) and all(one.traffic_policy is TrafficPolicy.LOCAL for one in holders)
     for everywhere in (False, True) if local else (True,):
@@ -215,7 +218,7 @@ def _judge(
         refusals: list[Refused] = []
         for key, standing in stage.standings.items():
             telling: dict[frozenset[PeerName], set[NodeName]] = {}
-            for node, nodes in _alike(standing, near, everywhere=everywhere):
+            for node, nodes in alike(standing, near, everywhere=everywhere):
                 ground = standing.ground
                 if node != ground.node:
                     ground = replace(ground, node=node)
@@ -235,8 +238,11 @@ def _judge(
     return refused
 
 
-def _near(snapshot: Snapshot, holders: Iterable[Service], family: Family) -> frozenset[NodeName]:
+def near_nodes(
+    snapshot: Snapshot, holders: Iterable[Service], address: Address
+) -> frozenset[NodeName]:
     """Return the nodes that may decide otherwise than others, because of endpoints of their own."""
+    family = family_of(address)
     near: frozenset[NodeName] = frozenset()
     for service in holders:
         if service.traffic_policy is TrafficPolicy.LOCAL:
@@ -245,7 +251,7 @@ def _near(snapshot: Snapshot, holders: Iterable[Service], family: Family) -> fro
     return near
 
 
-def _alike(
+def alike(
     standing: Standing, near: frozenset[NodeName], *, everywhere: bool
 ) -> Iterator[tuple[NodeName, frozenset[NodeName]]]:
     """Yield nodes that decide alike, each time with one of them."""
@@ -304,7 +310,7 @@ def tally(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaki
         wanted += len(telling) * len(hearers.peers)
         for node in telling:
             for peer in hearers.peers:
-                report = _believed(sessions.get((node, peer)), speaking)
+                report = believed_report(sessions.get((node, peer)), speaking)
                 if report is None or report.state is not SessionState.ESTABLISHED:
                     continue
                 established += 1
@@ -329,14 +335,14 @@ def untold(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speak
     for hearers in audience:
         for node in stage.nodes(hearers):
             for peer in hearers.peers:
-                report = _believed(sessions.get((node, peer)), speaking)
+                report = believed_report(sessions.get((node, peer)), speaking)
                 # The first by name of those that are equally near.
                 found = (-_progress(report), (node, peer))
                 best = found if best is None else min(best, found)
     if best is None:
         return Refused(reason=Reason.NO_SPEAKER, detail="there is no node to announce it")
     node, peer = best[1]
-    report = _believed(sessions.get((node, peer)), speaking)
+    report = believed_report(sessions.get((node, peer)), speaking)
     if report is None:
         return Refused(
             reason=Reason.NOT_REPORTED,
@@ -358,7 +364,7 @@ def untold(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speak
     )
 
 
-def _believed(report: SessionReport | None, speaking: Speaking) -> SessionReport | None:
+def believed_report(report: SessionReport | None, speaking: Speaking) -> SessionReport | None:
     """Return the report if the life of the speaker that made it goes on."""
     if report is None or speaking.get(report.node) != report.incarnation:
         return None

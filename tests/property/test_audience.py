@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from lbctl.model.outcome import Refused
+from lbctl.plan.all_routes import plans_of
 from lbctl.plan.audience import hear, stage_of
 from lbctl.plan.routes import Told
 from tests.property.test_routes import full, worlds
@@ -41,3 +42,12 @@ def test_an_audience_is_what_the_plans_of_all_nodes_say(snapshot):
                 and isinstance(plan.verdict(address, peer.name), Told)
             }
             assert found == wanted
+
+
+@given(worlds())
+def test_the_plans_that_nodes_share_are_their_own(snapshot):
+    stage = stage_of(snapshot)
+    found = dict(plans_of(stage, snapshot, load_balancer_class=None))
+    assert found.keys() == stage.where.keys()
+    for name, plan in found.items():
+        assert plan.tables == full(snapshot, name).tables
