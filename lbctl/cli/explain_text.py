@@ -71,7 +71,7 @@ def _service_address(
         node = _first_node(one.candidates, one.peers, one.refused.reason)
         yield from _advice(one.refused.reason, lbctl_namespace, service=key, node=node)
     if one.told:
-        yield f"  sent: {some(one.told)} has confirmed its routes (BGP)"
+        yield f"  sent: confirmed by BGP peers: {some(one.told)}"
     if one.sent is not None:
         links = ", ".join(one.sent.interfaces) or "every interface"
         yield f"  sent: node {one.sent.node} says that it announces on {links}"
@@ -106,7 +106,7 @@ def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
                 use.refused.reason, lbctl_namespace, service=use.services[0], node=node
             )
         if use.peers:
-            yield f"  sent: {some(use.peers)} has confirmed its routes (BGP)"
+            yield f"  sent: confirmed by BGP peers: {some(use.peers)}"
         if use.sent or not use.peers:
             yield f"  sent: {', '.join(use.sent) or 'no speaker'} says so"
     if facts.pools:
@@ -201,10 +201,11 @@ def _for_service(facts: NodeFacts, key: ServiceKey, lbctl_namespace: str) -> Ite
     yield title(f"For Service {key}")
     if facts.for_service_detail:
         yield f"  no node announces anything for it: {facts.for_service_detail}"
+    served = {one.address for one in facts.for_service if one.reason is Reason.ANNOUNCED}
     for one in facts.for_service:
         answer = "is to announce" if one.announces else "does not announce"
         yield f"  {answer} {one.address}: {paint(one.reason)}: {one.detail}"
-        if one.reason not in {Reason.ANNOUNCED, facts.reason}:
+        if one.address not in served and one.reason is not facts.reason:
             yield from _advice(one.reason, lbctl_namespace, service=key, node=facts.node)
 
 

@@ -210,6 +210,7 @@ def _announces(
 def _for_service(name: NodeName, asked: ServiceExplanation) -> tuple[ForService, ...]:
     found = []
     for one in asked.addresses:
+        by_bgp = any(answer.told and name in answer.nodes for answer in one.peers)
         found += [
             ForService(
                 address=one.address,
@@ -219,6 +220,7 @@ def _for_service(name: NodeName, asked: ServiceExplanation) -> tuple[ForService,
             )
             for candidate in one.candidates
             if candidate.node == name
+            and not (by_bgp and candidate.reason is Reason.NO_ADVERTISEMENT)
         ]
         found += [
             ForService(

@@ -232,7 +232,8 @@ def session_answer(report: SessionReport | None) -> tuple[Reason, str]:
             Reason.NOT_REPORTED,
             f"the peer has confirmed {report.acknowledged} of {report.wanted} routes{said}",
         )
-    return Reason.ANNOUNCED, f"the peer has confirmed all {report.wanted} routes{said}"
+    every = "its one route" if report.wanted == 1 else f"all {report.wanted} routes"
+    return Reason.ANNOUNCED, f"the peer has confirmed {every}{said}"
 
 
 def route_answer(prefix: Prefix, attributes: Attributes) -> RouteAnswer:
