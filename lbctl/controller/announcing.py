@@ -111,6 +111,8 @@ class Announcing:
         self._reaches: Reaches | None = None
         self._policies: Mapping[Any, object] = {}
         self._policies_changed = False
+        self.on_heard: Callable[[ServiceKey], None] = lambda _: None
+        """Told of a Service whose sessions are counted otherwise."""
         self.hearing = Hearing(inputs, claimants=self._claimants, moved=self._moved)
         inputs.on_witness = self._heard
         inputs.on_sent = self._heard_sent
@@ -320,6 +322,7 @@ class Announcing:
 
     def _moved(self, key: ServiceKey, louder: bool) -> None:
         """Take note that BGP peers hear otherwise of a Service."""
+        self.on_heard(key)
         if louder and key in self._told:
             self._settle(key)
 

@@ -13,6 +13,7 @@ Where the cluster has neither peers nor BGPAdvertisements nothing is kept at all
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -98,6 +99,8 @@ class Hearing:
         self._known: dict[ServiceKey, _Known] = {}
         self._crowds: dict[Audience, _Crowd] = {}
         self._stale: dict[ServiceKey, None] = {}
+        self.followed = asyncio.Event()
+        """Set when everything was taken over once."""
         self._policies_changed = True
         self._nodes_changed = True
         self._sessions: set[NodeName] | None = None
@@ -107,6 +110,11 @@ class Hearing:
     def used(self) -> bool:
         """Return whether anything in this cluster is about BGP."""
         return self._used
+
+    @property
+    def services(self) -> Iterable[ServiceKey]:
+        """Return the Services of which something is known."""
+        return self._known.keys()
 
     @property
     def waiting(self) -> bool:
@@ -151,6 +159,7 @@ class Hearing:
     ) -> None:
         """Follow what changed, and judge some of the Services that it moved."""
         self._follow(snapshot)
+        self.followed.set()
         for key in [key for _, key in zip(range(JUDGED), self._stale, strict=False)]:
             if key in self._stale:
                 for one in sharers(key):
