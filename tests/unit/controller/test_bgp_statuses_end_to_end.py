@@ -41,7 +41,9 @@ def said(api: FakeApi, service: str) -> dict[str, Any]:
 def sessions(api: FakeApi, service: str) -> tuple[int, ...]:
     """Return how many sessions are wanted, established, sent and acknowledged."""
     counts = said(api, service).get("sessions") or {}
-    return tuple(int(counts.get(name, -1)) for name in ("wanted", "established", "sent", "acknowledged"))
+    return tuple(
+        int(counts.get(name, -1)) for name in ("wanted", "established", "sent", "acknowledged")
+    )
 
 
 def writes(api: FakeApi) -> int:
