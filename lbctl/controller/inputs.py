@@ -15,6 +15,7 @@ reconciler and `lbctl.controller.announcing`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -29,13 +30,22 @@ from lbctl.kube.fold import (
     inputs,
     project_profile,
     project_sent,
+    project_session,
 )
-from lbctl.kube.groups import BFD_PROFILE, SERVICE_L2_STATUS, Groups
+from lbctl.kube.groups import (
+    BFD_PROFILE,
+    BGP_SESSION_STATUS,
+    SERVICE_L2_STATUS,
+    SERVICES,
+    Groups,
+)
 from lbctl.model.configuration import Configured
 from lbctl.model.names import ObjectKey
 from lbctl.model.peer import BFDProfile
+from lbctl.model.session import SessionReport
 from lbctl.model.snapshot import Changed, Snapshot
 from lbctl.plan.announced import Sent
+from lbctl.plan.audience import SessionKey
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
 
 SOURCES: Final = (Source.POOLS, Source.ADVERTISEMENTS, Source.SERVICES, Source.NAMESPACES)
@@ -46,6 +56,9 @@ WITNESSES: Final = frozenset(Source) - set(SOURCES)
 """Read for the condition lbctl.io/Announced, beside what speakers report."""
 BGP: Final = (Source.PEERS, Source.BGP_ADVERTISEMENTS, Source.COMMUNITIES)
 """Of the witnesses: those that are configuration, and have a verdict to show."""
+
+FOLLOW_AFTER_S: Final = 5.0
+"""How long a follower that has just started leaves the API server to the leader."""
 
 AnyReflector: TypeAlias = Reflector[Any, Any]
 
@@ -70,6 +83,7 @@ class Inputs:
         self.on_witness: Callable[[Source, Changes[Any]], None] = _unheard
         """Told of changes of `WITNESSES`, pools and advertisements."""
         self.on_sent: Callable[[Changes[SentKey]], None] = _unheard_sent
+        self.on_session: Callable[[Changes[SessionKey]], None] = _unheard_session
         self._echo = False
         self._book = NO_POOLS
         self._by_source: dict[Source, AnyReflector] = {}
@@ -102,6 +116,14 @@ class Inputs:
             pace=pace,
         )
         self.witnesses[BFD_PROFILE] = self._profiles
+        self._sessions: Reflector[SessionKey, SessionReport] = Reflector(
+            session,
+            groups[BGP_SESSION_STATUS].collection(namespace),
+            project=project_session,
+            on_change=self._heard_session,
+            pace=pace,
+        )
+        self.witnesses[BGP_SESSION_STATUS] = self._sessions
         self._bgp: tuple[AnyReflector, ...] = (
             *(self._by_source[source] for source in BGP),
             self._profiles,
@@ -121,6 +143,11 @@ class Inputs:
     def sent(self) -> Mapping[SentKey, Sent]:
         """Return what speakers report, by Service and family."""
         return self._sent.items
+
+    @property
+    def sessions(self) -> Mapping[SessionKey, SessionReport]:
+        """Return what speakers report of their BGP sessions."""
+        return self._sessions.items
 
     @property
     def profiles(self) -> Mapping[ObjectKey, Configured[BFDProfile]]:
@@ -173,11 +200,21 @@ class Inputs:
         finally:
             self._echo = False
 
-    async def run(self) -> None:
-        """Read until cancelled."""
+    async def run(self, leading: asyncio.Event) -> None:
+        """Read until cancelled; Services, which are many, at once only while `leading` is set.
+
+        A follower that starts beside the leader would ask for the same thousands at the same
+        time, and both would wait for the API server twice as long. It needs them later.
+        """
         async with asyncio.TaskGroup() as group:
             for kind, reflector in self.reflectors.items():
-                group.create_task(reflector.run(), name=f"reflector-{kind}")
+                if reflector is not self._by_source[Source.SERVICES]:
+                    group.create_task(reflector.run(), name=f"reflector-{kind}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FOLLOW_AFTER_S):
+                    await leading.wait()
+            services = self._by_source[Source.SERVICES]
+            group.create_task(services.run(), name=f"reflector-{SERVICES.kind}")
 
     async def run_witnesses(self) -> None:
         """Read what tells whether addresses are announced, until cancelled."""
@@ -189,7 +226,7 @@ class Inputs:
     async def until_witnesses(self) -> None:
         """Return when each of them has been listed once; kinds of BGP may be missing."""
         for reflector in self.witnesses.values():
-            if reflector in self._bgp:
+            if reflector in (*self._bgp, self._sessions):
                 await reflector.settled.wait()
             if not reflector.absent:
                 await reflector.synced.wait()
@@ -241,6 +278,9 @@ class Inputs:
         if self.bgp_settled:
             self.on_echo()
 
+    def _heard_session(self, changes: Changes[SessionKey]) -> None:
+        self.on_session(changes)
+
     def _heard_sent(self, changes: Changes[SentKey]) -> None:
         self.on_sent(changes)
 
@@ -254,4 +294,8 @@ def _unheard(source: Source, changes: Changes[Any]) -> None:
 
 
 def _unheard_sent(changes: Changes[SentKey]) -> None:
+    """Be told for nothing."""
+
+
+def _unheard_session(changes: Changes[SessionKey]) -> None:
     """Be told for nothing."""

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -106,6 +106,8 @@ class Parts:
             yield "inputs", text
         for text in self.inputs.witness_problems():
             yield "announcing", text
+        if self.reconciler.bgp_statuses.problem is not None:
+            yield "announcing", self.reconciler.bgp_statuses.problem
         if self.leadership.problem is not None:
             yield "lease", self.leadership.problem
         for text in self.reconciler.problems():
@@ -252,7 +254,7 @@ async def _run(settings: ControllerSettings, credentials: Credentials) -> None:
 async def run_parts(parts: Parts, stopping: asyncio.Event) -> None:
     """Run everything until `stopping`, then end it in the order that keeps one writer."""
     deciding = [
-        _start("inputs", _after(parts.leadership.contended, parts.inputs.run)),
+        _start("inputs", _read(parts)),
         _start("reconciler", parts.reconciler.run()),
     ]
     if parts.trust is not None:
@@ -277,16 +279,16 @@ async def run_parts(parts: Parts, stopping: asyncio.Event) -> None:
             await asyncio.to_thread(parts.operator.stop, KOPF_STOP_S)
 
 
-async def _after(event: asyncio.Event, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run when the event is set, or a moment later all the same.
+async def _read(parts: Parts) -> None:
+    """Read the inputs once it is known who leads, or a moment later all the same.
 
     A list that begins when the Lease is ours already is the one that a new leader waits for, so a
     controller that starts alone reads everything once instead of twice.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CONTENDED_S):
-            await event.wait()
-    await run()
+            await parts.leadership.contended.wait()
+    await parts.inputs.run(parts.leadership.leading)
 
 
 def _start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -158,7 +158,7 @@ def _judged(before: RoutePlan, snapshot: Snapshot, touched: Iterable[Address]) -
         )
         has = None
         if pool is not None:
-            has = addresses[address] = _judge(ground, snapshot, address, pool, holders)
+            has = addresses[address] = judge_address(ground, snapshot, address, pool, holders)
         if had != has:
             gone += [had] if had is not None else []
             come += [has] if has is not None else []
@@ -188,7 +188,7 @@ def _judged(before: RoutePlan, snapshot: Snapshot, touched: Iterable[Address]) -
     )
 
 
-def _judge(
+def judge_address(
     ground: Ground,
     snapshot: Snapshot,
     address: Address,

@@ -18,6 +18,7 @@ from lbctl.lab.spec import SpecError
 from tests.bench import (
     bench_allocator,
     bench_arp,
+    bench_bgp,
     bench_footprint,
     bench_scale,
     bench_status,
@@ -27,6 +28,7 @@ from tests.bench.figures import Figure, machine, table
 BENCHES = {
     "allocator": bench_allocator.figures,
     "arp": bench_arp.figures,
+    "bgp": bench_bgp.figures,
     "status": bench_status.figures,
     "footprint": bench_footprint.figures,
     "scale": bench_scale.figures,

@@ -225,39 +225,6 @@ def test_an_asn_that_we_do_not_expect_is_refused_in_words_of_the_standard(frr, n
     on(node, work())
 
 
-def test_a_soft_reconfiguration_of_the_peer_asks_for_the_routes_and_gets_them(frr, node, tor):
-    running = frr()
-
-    async def work() -> None:
-        async with speaking(peer_on(node, tor), node, TABLE) as spoken:
-            await until(holds(running, *map(str, TABLE)))
-            before = spoken.peer.counts.sent[MessageType.UPDATE]
-            await asyncio.to_thread(running.tell, f"clear bgp ipv4 unicast {node.address} soft in")
-            await spoken.reaches(
-                lambda: spoken.peer.counts.received[MessageType.ROUTE_REFRESH] == 1, "refresh"
-            )
-            await spoken.reaches(
-                lambda: spoken.peer.counts.sent[MessageType.UPDATE] == before + 1, "the routes"
-            )
-            assert holds(running, *map(str, TABLE))()
-            assert spoken.peer.counts.established == 1
-
-    on(node, work())
-
-
-def test_a_peer_that_dies_and_begins_anew_gets_the_table(frr, node, tor):
-    running = frr()
-
-    async def work() -> None:
-        async with speaking(peer_on(node, tor), node, TABLE) as spoken:
-            await until(holds(running, *map(str, TABLE)))
-            await asyncio.to_thread(running.restart)
-            await until(holds(running, *map(str, TABLE)))
-            assert spoken.peer.counts.established == 2
-
-    on(node, work())
-
-
 def test_the_words_of_a_peer_that_shuts_us_down_are_told(frr, node, tor):
     running = frr()
 

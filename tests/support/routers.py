@@ -41,6 +41,15 @@ class _Daemons:
         self._children.append(child)
         return child
 
+    def begin(self) -> None:
+        """Start, with nothing remembered."""
+        raise NotImplementedError
+
+    def restart(self) -> None:
+        """Die without a word and begin anew."""
+        self.kill()
+        self.begin()
+
     def freeze(self) -> None:
         """Stop the processes where they are: they answer nothing, and their TCP still does."""
         for child in self._children:
@@ -79,7 +88,6 @@ class Frr(_Daemons):
         self.begin()
 
     def begin(self) -> None:
-        """Start both, with nothing remembered."""
         for name in ("zebra", "bgpd"):
             settings = self.folder / f"{name}.conf"
             settings.write_text(self._lines if name == "bgpd" else "")
@@ -106,10 +114,13 @@ class Frr(_Daemons):
                 found[prefix] = hops
         return found
 
-    def restart(self) -> None:
-        """Die without a word and begin anew."""
-        self.kill()
-        self.begin()
+    def sessions(self, address: str) -> int:
+        """Return how many sessions with `address` there have been."""
+        return int(self.neighbor(address)["connectionsEstablished"])
+
+    def ask_again(self, address: str) -> None:
+        """Have the neighbor send its IPv4 routes again."""
+        self.tell(f"clear bgp ipv4 unicast {address} soft in")
 
     def path(self, prefix: str) -> Any:
         """Return the one path of `prefix` with its attributes."""
@@ -138,10 +149,23 @@ class Bird(_Daemons):
     def __init__(self, host: Host, folder: Path, lines: str) -> None:
         super().__init__(host, folder)
         self._control = folder / "bird.ctl"
-        settings = folder / "bird.conf"
-        settings.write_text(f"router id {host.address};\nprotocol device {{}}\n{lines}\n")
-        self.start("bird", "-f", "-c", str(settings), "-s", str(self._control))
+        self._settings = folder / "bird.conf"
+        self._settings.write_text(f"router id {host.address};\nprotocol device {{}}\n{lines}\n")
+        self.begin()
+
+    def begin(self) -> None:
+        self.start("bird", "-f", "-c", str(self._settings), "-s", str(self._control))
         eventually(lambda: self.tell("show status"), what="bird has not started")
+
+    def since_s(self, _address: str) -> float:
+        """Return the second of the day at which the session came up; BIRD's sum is 1 ms loose."""
+        lines = self.tell("show protocols speaker").splitlines()
+        words = next(one for one in lines if "Established" in one).split()
+        hours, minutes, seconds = words[4].split(":")
+        return (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
+
+    def ask_again(self, _address: str) -> None:
+        self.tell("reload in speaker")
 
     def tell(self, words: str) -> str:
         return _ask("birdc", "-s", str(self._control), *words.split())
@@ -163,10 +187,18 @@ class Gobgp(_Daemons):
 
     def __init__(self, host: Host, folder: Path, lines: str) -> None:
         super().__init__(host, folder)
-        settings = folder / "gobgp.toml"
-        settings.write_text(lines)
-        self.start("gobgpd", "-f", str(settings), "--api-hosts", "127.0.0.1:50051")
+        self._settings = folder / "gobgp.toml"
+        self._settings.write_text(lines)
+        self.begin()
+
+    def begin(self) -> None:
+        self.start("gobgpd", "-f", str(self._settings), "--api-hosts", "127.0.0.1:50051")
         eventually(lambda: self.tell("global"), what="gobgpd has not started")
+
+    def since_s(self, address: str) -> float:
+        """Return the moment at which the session came up."""
+        about = _parse(self.tell("neighbor", address, "-j"))
+        return float(about["timers"]["state"]["uptime"]["seconds"])
 
     def tell(self, *words: str) -> str:
         return _ask("ip", "netns", "exec", self.host.namespace, "gobgp", *words)
@@ -237,7 +269,7 @@ protocol bgp speaker {{
 """
 
 
-def gobgp_lines(node: Host) -> str:
+def gobgp_lines(node: Host, password: str = "") -> str:
     families = "".join(
         f'[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{name}-unicast"\n'
         for name in ("ipv4", "ipv6")
@@ -250,6 +282,7 @@ router-id = "198.51.100.200"
 [neighbors.config]
 neighbor-address = "{node.address}"
 peer-as = {OURS}
+auth-password = "{password}"
 [neighbors.timers.config]
 hold-time = 3
 keepalive-interval = 1

@@ -36,6 +36,15 @@ def labels_of(text: str, name: str) -> list[Mapping[str, str]]:
     return [dict(labels) for found, labels in series(text) if found == name]
 
 
+OF_BGP = frozenset(
+    metric.name
+    for metrics in METRICS_OF.values()
+    for metric in metrics
+    if metric.name.startswith(("metallb_bgp_", "lbctl_bgp_"))
+)
+"""Metrics that a node without a BGP peer has no sample of."""
+
+
 def check_page(process: str, text: str, *, silent: frozenset[str] = frozenset()) -> None:
     """Fail unless the page has exactly the names, types and labels of the table.
 

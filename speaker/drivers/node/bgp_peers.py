@@ -53,15 +53,18 @@ class BgpPeers:
         return self._peers
 
     def apply(self, wanted: Mapping[PeerName, Peering]) -> None:
-        """Speak to exactly these peers; to be called with complete tables only."""
-        self._wanted = dict(wanted)
+        """Speak to exactly these peers; to be called with complete tables only.
+
+        A peering that is the very object of the last call costs nothing.
+        """
+        before, self._wanted = self._wanted, dict(wanted)
         for name, peer in self._peers.items():
             peering = self._wanted.get(name)
             if peering is None:
                 peer.stop(cease(DECONFIGURED))
             elif peering.config != peer.config:
                 peer.stop(cease(CONFIGURATION_CHANGE))
-            else:
+            elif peering is not before.get(name):
                 peer.want(peering.table)
         for name in self._wanted.keys() - self._tasks.keys():
             self._tasks[name] = asyncio.create_task(self._hold(name), name=f"bgp {name}")

@@ -127,6 +127,25 @@ def test_a_new_leader_lists_again_before_it_allocates():
     run(case())
 
 
+def test_a_follower_that_has_just_started_leaves_the_api_server_to_the_leader():
+    async def case() -> None:
+        async with FakeApi() as api:
+            put_pool(api, "main", "192.0.2.0/24")
+            first = await start(api, identity="a")
+            await eventually(first.parts.leadership.may_write, "a leads")
+            second = await start(api, identity="b")
+            read = second.parts.inputs.reflectors
+            await eventually(read["IPAddressPool"].synced.is_set, "b has listed the pools")
+            assert not read["Service"].synced.is_set()
+            await first.stop()
+            put_service(api, "shop")
+            await all_served(api, ["shop"])
+            assert second.parts.leadership.may_write()
+            await second.stop()
+
+    run(case())
+
+
 def test_followers_write_nothing():
     async def case() -> None:
         async with FakeApi() as api:
