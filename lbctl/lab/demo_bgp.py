@@ -89,8 +89,13 @@ def _measure(
     act, settle_s = (drained, _QUIET_S) if event == "drain" else (cut, trouble.SETTLE_S)
     gap = trouble.measured(name, SERVICE, act, progress, via=via, settle_s=settle_s)
     trouble.heal(name, node, progress)
-    _await(name, lambda found: found == learnt)
+    _await(name, lambda found: whole(found, learnt))
     return Measured(event=event, node=node, via=via, gap=gap)
+
+
+def whole(found: tuple[RouterTable, ...], before: tuple[RouterTable, ...]) -> bool:
+    """Return whether every router has all the ways again that it had before."""
+    return all(set(was.routes) <= set(now.routes) for now, was in zip(found, before, strict=True))
 
 
 def _shared(found: tuple[RouterTable, ...], addresses: int, hops: int) -> bool:
