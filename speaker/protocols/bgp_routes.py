@@ -85,12 +85,17 @@ class AdjRibOut:
         self.wanted = table
         if table is before:
             return
+        new = 0
         for prefix, route in table.items():
             found = before.get(prefix)
-            if found is not route and found != route:
+            if found is route:
+                continue
+            new += found is None
+            if found != route:
                 self._dirty[prefix] = None
-        for prefix in before.keys() - table.keys():
-            self._dirty[prefix] = None
+        # A difference of keys costs as much as all of the above.
+        if len(table) - new < len(before):
+            self._dirty.update(dict.fromkeys(before.keys() - table.keys()))
 
     def open(self, egress: Egress) -> None:
         """Begin a session: the peer has nothing."""

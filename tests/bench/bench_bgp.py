@@ -8,6 +8,7 @@ its own. Peers and memory are of the real lb-speaker, with the API server of the
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from tests.bench import bgp_world
 from tests.bench.bgp_meter import Vty, Wire, asked
 from tests.bench.bgp_rivals import Change, Rivals
 from tests.bench.figures import Figure, median, p99
-from tests.support.lan import Host, Lan
+from tests.support.lan import Host, Lan, eventually
 from tests.support.routers import Frr, frr_lines, router
 
 RUNS: Final = 10
 ROUTES: Final = 10_000
 CHANGES: Final = 20
 """Of each run."""
+REST_S: Final = 1.0
+BETWEEN_S: Final = 0.05
 TABLE_S: Final = 0.5
 CHANGE_MS: Final = 5.0
 
@@ -124,11 +127,19 @@ def _table_s(race: Race) -> float:
 
 
 def _changes_ms(race: Race, change: Change) -> list[float]:
+    """Return how long each change took to the wire, the router being at rest before."""
+    eventually(
+        lambda: race.tor.ip("route", "show", "proto", "bgp").count("\n") == ROUTES,
+        within_s=30,
+        what="the kernel of the router has every route",
+    )
+    time.sleep(REST_S)
     found = []
     for number in range(1, CHANGES + 1):
         with Wire(race.tor, race.node.address) as wire:
             told = change(number)
             found.append((wire.first_s() - told) * 1000)
+        time.sleep(BETWEEN_S)
     return found
 
 

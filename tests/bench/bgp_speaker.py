@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, ip_address
 
 from lbctl.model.names import PeerName
 from lbctl.model.route import Prefix, prefix_of
+from lbctl.run.memory import settle
 from speaker.agent.peering import Peering
 from speaker.drivers.node.bgp_peers import BgpPeers
 from speaker.protocols.bgp_routes import Route
@@ -28,7 +29,8 @@ def prefix(number: int) -> Prefix:
     return prefix_of(FIRST + number, 32)
 
 
-async def work(peer: str, port: str, own: str, asn: str, theirs: str, count: str) -> None:
+async def work(*words: str) -> None:
+    peer, port, own, asn, theirs, count = words
     addresses = (ip_address(own),)
     config = make_peer(
         address=ip_address(peer),
@@ -45,6 +47,7 @@ async def work(peer: str, port: str, own: str, asn: str, theirs: str, count: str
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    settle()  # as lb-speaker does after its first plan
     changes = 0
     while await lines.readline():
         changes += 1
