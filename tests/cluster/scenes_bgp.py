@@ -56,6 +56,7 @@ def of_object(reason: Reason, kind: str, *objects: Body, door: bool = True) -> S
         reason=reason,
         objects=objects if door else objects[:-1],
         **({} if door else {"state": past_the_door(objects[-1])}),
+        explain=f"peer {slug(reason)}" if kind == "bgppeer" else "",
         kind=kind,
         condition=ACCEPTED,
         event=reason.value,
