@@ -86,9 +86,8 @@ def _service_address(
 
 def _only_bgp(candidates: tuple[Candidate, ...], peers: tuple[PeerAnswer, ...]) -> bool:
     """Return whether a table of nodes would say of each that there is no L2Advertisement."""
-    return any(one.told for one in peers) and all(
-        one.reason is Reason.NO_ADVERTISEMENT for one in candidates
-    )
+    covered = any(one.reason is not Reason.NO_ADVERTISEMENT for one in peers)
+    return covered and all(one.reason is Reason.NO_ADVERTISEMENT for one in candidates)
 
 
 def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:

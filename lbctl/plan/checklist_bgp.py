@@ -39,7 +39,8 @@ def sessions_step(
                     confirm=commands.sessions,
                 )
             else:
-                yield refused(_NAME, heard.reason, heard.detail, commands.sessions)
+                confirm = _confirm(heard.reason, commands)
+                yield refused(_NAME, heard.reason, heard.detail, confirm)
             return
         tally = telling.tally(heard)
         tallies[tally] = None
@@ -61,3 +62,16 @@ def sessions_step(
             detail=detail,
             confirm=commands.sessions,
         )
+
+
+def _confirm(reason: Reason, commands: Commands) -> str:
+    """Return the command that shows the objects of which a refusal speaks."""
+    if reason in (Reason.NO_PEER, Reason.FAMILY_NOT_ON_SESSION):
+        return commands.peers
+    about_advertisements = (
+        Reason.PEER_NOT_SELECTED,
+        Reason.AGGREGATE_TOO_WIDE,
+        Reason.CONFLICTING_ADVERTISEMENTS,
+        Reason.MISSING_COMMUNITY,
+    )
+    return commands.bgp_advertisements if reason in about_advertisements else commands.sessions

@@ -100,6 +100,7 @@ class Commands:
         self.target_ports = _fields(f"{inside} get service {key.name}", ".spec.ports")
         self.bgp_advertisements = f"{own} get bgpadvertisements.{api_group} -o yaml"
         self.sent = f"{own} get servicel2statuses.{api_group}"
+        self.peers = f"lbctl get peers --lbctl-namespace {lbctl_namespace}"
         self.sessions = f"lbctl get sessions --lbctl-namespace {lbctl_namespace}"
         self.proxies = "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide"
 

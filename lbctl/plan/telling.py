@@ -40,6 +40,19 @@ from lbctl.plan.audience import (
 from lbctl.plan.claims import holders_of
 from lbctl.plan.routes import Told, routes_alone
 
+_BEYOND_NODES: Final = frozenset(
+    {
+        Reason.NO_PEER,
+        Reason.PEER_NOT_SELECTED,
+        Reason.FAMILY_NOT_ON_SESSION,
+        Reason.AGGREGATE_TOO_WIDE,
+        Reason.NO_ENDPOINTS,
+        Reason.NO_LOCAL_ENDPOINTS,
+        Reason.CONFLICTING_ADVERTISEMENTS,
+    }
+)
+"""Refusals of a node that itself could announce."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteAnswer:
@@ -123,19 +136,13 @@ class Telling:
         return tuple(one.name for one in ground.matching(service, pool))
 
     def able(self, service: Service, address: Address) -> frozenset[NodeName]:
-        """Return the nodes that could tell some peer of the address, endpoints aside."""
+        """Return the nodes that could tell of the address, peers and endpoints aside."""
         heard = self.heard(service.key, address) if self.used else None
         if heard is None:
             return frozenset()
         if not isinstance(heard, Refused):
             return self.nodes(service.key, address)
-        beyond = (
-            Reason.NO_ENDPOINTS,
-            Reason.NO_LOCAL_ENDPOINTS,
-            Reason.AGGREGATE_TOO_WIDE,
-            Reason.CONFLICTING_ADVERTISEMENTS,
-        )
-        return frozenset(self.stage.where) if heard.reason in beyond else frozenset()
+        return frozenset(self.stage.where) if heard.reason in _BEYOND_NODES else frozenset()
 
     def answers(self, address: Address) -> tuple[PeerAnswer, ...]:
         """Return the answer for every peer and node about an address that a Service shows."""
@@ -226,7 +233,7 @@ def session_answer(report: SessionReport | None) -> tuple[Reason, str]:
         return Reason.NOT_REPORTED, "no living speaker has reported on the session"
     said = f": {report.message}" if report.message else ""
     if report.state is not SessionState.ESTABLISHED:
-        return Reason.SESSION_DOWN, f"{report.state} since {report.since}{said}"
+        return Reason.SESSION_DOWN, f"{report.state}{said}"
     if report.acknowledged != report.wanted:
         return (
             Reason.NOT_REPORTED,

@@ -325,7 +325,7 @@ FAILS: list[tuple[dict[str, Any], Sessions, str, str]] = [
     (
         {"advertisements": [make_bgp_advertisement(peers=["rot"])]},
         {},
-        "eligible nodes",
+        "BGP sessions",
         "PeerNotSelected",
     ),
     ({"slices": []}, {}, "endpoints ready", "NoEndpoints"),
