@@ -10,7 +10,6 @@ _JUDGED: Final = (
     "bgp_kinds::test_a_spec_is_good_or_refused_with_its_field_and_a_cure",
     "bgp_kinds::test_every_field_of_a_peer_is_read",
 )
-_NO_SESSION: Final = "read and judged; the session that would use it is missing"
 _ACCEPTED: Final = (
     "ours: the condition `Accepted` with a reason; in its group ConfigurationState and Events tell",
     "accepted::test_every_object_of_bgp_shows_its_verdict_and_the_summary_names_the_refused",
@@ -18,26 +17,55 @@ _ACCEPTED: Final = (
 )
 
 
-def _planned(name: str, how: str, *tests: str) -> Row:
-    return BEHAVIOUR.later(name, f"{how}. Decided and tested; no session carries it yet", *tests)
+def _better(name: str, how: str, *tests: str) -> Row:
+    return BEHAVIOUR.better(name, how, *tests)
 
 
-def _peer(name: str, how: str = "", *tests: str) -> Row:
-    words = f"{how}; {_NO_SESSION}" if how else _NO_SESSION
-    return FIELD.later(f"BGPPeer spec.{name}", words, *(tests or _JUDGED))
+def _peer(name: str, how: str, *tests: str) -> Row:
+    return FIELD.same(f"BGPPeer spec.{name}", how, *_JUDGED, *tests)
 
 
 PEER = Section(
     title="BGPPeer",
     text="In the form of MetalLB's v1beta2. An empty string counts as an absent field.",
     rows=(
-        _peer("myASN", "from 1"),
-        _peer("peerASN", "0 counts as absent; one of it and dynamicASN"),
-        _peer("dynamicASN"),
-        _peer("localASN", "refused for a peer of our own AS, and when it is the peer's"),
-        _peer("peerAddress", "one of it and interface; a link-local one is refused"),
-        _peer("interface", "its form is checked", _JUDGED[0]),
-        _peer("sourceAddress", "must be of the peer's family; refused beside interface"),
+        _peer(
+            "myASN",
+            "from 1",
+            "bgp_settings::test_the_path_of_an_external_session_is_our_asn_without_local_preference",
+        ),
+        _peer(
+            "peerASN",
+            "0 counts as absent; one of it and dynamicASN",
+            "bgp_settings::test_an_asn_that_we_do_not_expect_is_refused_in_words_of_the_standard",
+        ),
+        _peer(
+            "dynamicASN",
+            "internal or external, learnt from OPEN",
+            "bgp_settings::test_a_peer_of_any_other_asn",
+        ),
+        _peer(
+            "localASN",
+            "refused for a peer of our own AS, and when it is the peer's",
+            "bgp_settings::test_the_peer_sees_the_local_asn_alone",
+        ),
+        _peer(
+            "peerAddress",
+            "one of it and interface; a link-local one is refused",
+            "bgp_how_to::test_a_router_that_is_configured_as_the_how_to_says_learns_the_routes",
+        ),
+        _peer(
+            "interface",
+            "the one router that advertises itself on the link",
+            "routers::test_an_unnumbered_session_with_the_router_that_advertises_itself",
+            "peering::test_an_unnumbered_session_without_one_router_says_why",
+        ),
+        _peer(
+            "sourceAddress",
+            "must be of the peer's family; refused beside interface",
+            "bgp_settings::test_a_session_from_another_source_address_over_several_hops",
+            "bgp_settings::test_a_source_address_that_is_not_here_is_named",
+        ),
         _peer("peerPort", "default 179, 1 to 16384"),
         _peer(
             "holdTime",
@@ -50,7 +78,12 @@ PEER = Section(
             "bgp_kinds::test_an_absent_time_follows_from_the_other_three_to_one",
         ),
         _peer("connectTime", "1 to 65535 whole seconds"),
-        _peer("routerID", "an IPv4 address other than 0.0.0.0; peers of one node may differ"),
+        _peer(
+            "routerID",
+            "an IPv4 address other than 0.0.0.0; peers of one node may differ; the node's own "
+            "IPv4 address if absent",
+            "peering::test_the_identifier_is_the_nodes_address_or_made_of_its_name",
+        ),
         _peer(
             "nodeSelectors",
             "one is enough; empty: every node",
@@ -60,8 +93,13 @@ PEER = Section(
             "password",
             "at most 80 bytes, and never repeated in a message",
             "bgp_kinds::test_a_password_is_in_no_message_and_in_no_repr",
+            "bgp_settings::test_an_md5_password_that_fits",
         ),
-        _peer("passwordSecret.name"),
+        _peer(
+            "passwordSecret.name",
+            "of type kubernetes.io/basic-auth",
+            "peering::test_a_password_comes_from_its_secret",
+        ),
         _peer(
             "passwordSecret.namespace",
             "ignored there; here another namespace than the peer's is refused",
@@ -73,9 +111,17 @@ PEER = Section(
             "peers::test_a_peer_is_judged_by_itself",
             "admission::test_what_a_session_cannot_do_yet_is_refused_at_the_door_as_in_the_condition",
         ),
-        _peer("enableGracefulRestart", "may be changed"),
-        _peer("ebgpMultiHop", "refused for a peer of our own AS"),
-        _peer("ttlSecurityHops", "ours: GTSM"),
+        _peer(
+            "enableGracefulRestart",
+            "may be changed; the router keeps routes for 120 s",
+            "bgp::test_the_route_stays_while_the_speaker_dies_and_comes_back",
+        ),
+        _peer(
+            "ebgpMultiHop",
+            "refused for a peer of our own AS; without it the TTL is 1",
+            "peering::test_the_ttl_keeps_an_external_session_to_its_link",
+        ),
+        _peer("ttlSecurityHops", "ours: GTSM", "bgp_settings::test_gtsm_on_both_ends"),
         FIELD.refused(
             "BGPPeer spec.vrf",
             "refused with the reason `VrfUnsupported`: sessions run in the main routing table",
@@ -89,16 +135,17 @@ PEER = Section(
         ),
         _peer(
             "dualStackAddressFamily",
-            "",
+            "IPv4 and IPv6 in one session; ours takes them to every router",
+            "bgp::test_a_router_learns_both_families_and_every_change",
             "bgp_kinds::test_a_session_by_interface_carries_both_families",
         ),
         FIELD.better("BGPPeer status.conditions", *_ACCEPTED),
-        _planned(
+        _better(
             "one bad peer",
             "stops itself alone; there the whole configuration is refused",
             "peers::test_a_bad_peer_stops_itself_alone",
         ),
-        _planned(
+        _better(
             "two peers with one address or interface on a node",
             "the older one has the session on the nodes that both select, the younger is told why; "
             "peers with other ports or sources are no duplicates",
@@ -111,21 +158,26 @@ PEER = Section(
             "of v1beta2, and in its group v1beta2 is read",
             "bgp_kinds::test_a_peer_of_metallb_is_read_in_its_second_version",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.better(
             "Secret of a password that is missing or of another type",
-            "the speaker does not read Secrets yet",
+            "the session waits, BGPSessionStatus says for what, and no other session notices; "
+            "another password rolls the one session",
+            "peering::test_a_session_waits_for_its_password_and_says_so",
+            "peering::test_a_peer_without_a_password_does_not_wait_for_that_of_another",
         ),
     ),
 )
 
 _ADVERTISEMENT_READ: Final = "bgp_kinds::test_every_field_of_an_advertisement_is_read"
-_NOT_SENT: Final = "planned; routes are not sent yet"
+
+
+_TOLD: Final = (
+    "peering::test_a_peer_is_told_of_an_address_with_the_attributes_of_its_advertisement",
+)
 
 
 def _advertisement(name: str, how: str, *tests: str) -> Row:
-    return FIELD.later(
-        f"BGPAdvertisement spec.{name}", f"{how}; {_NOT_SENT}", *(tests or (_JUDGED[0],))
-    )
+    return FIELD.same(f"BGPAdvertisement spec.{name}", how, *tests, *_TOLD)
 
 
 ADVERTISEMENT = Section(
@@ -180,7 +232,7 @@ ADVERTISEMENT = Section(
             "bgp_advertisements::test_an_advertisement_is_judged_beside_the_names_that_exist",
         ),
         FIELD.better("BGPAdvertisement status.conditions", *_ACCEPTED),
-        _planned(
+        _better(
             "which nodes announce",
             "every node that is not excluded, without network or draining, with endpoints as kube-"
             "proxy uses them; out-of-service nodes too are left out",
@@ -188,13 +240,14 @@ ADVERTISEMENT = Section(
             "routes::test_an_address_that_is_not_announced_has_the_reason_and_no_route",
             "routes::test_a_node_whose_kubelet_is_silent_or_whose_fast_path_is_gone_announces",
         ),
-        _planned(
+        _better(
             "draining endpoints with externalTrafficPolicy Local",
             "give way to ready ones elsewhere, with a farewell (RFC 8326) instead of a hole",
             "routes::test_a_draining_endpoint_announces_while_no_other_node_that_may_has_a_ready_one",
             "routes::test_a_route_that_goes_while_the_node_can_serve_parts_with_graceful_shutdown",
+            "peering::test_a_drained_node_says_that_its_routes_end_before_it_withdraws_them",
         ),
-        _planned(
+        _better(
             "one prefix of several advertisements",
             "communities are united; different localPref stop this prefix for this peer, with a "
             "reason, and nothing else. There the whole configuration is refused",
@@ -202,7 +255,7 @@ ADVERTISEMENT = Section(
             "routes::test_two_preferences_for_one_prefix_and_peer_are_a_conflict",
             "routes::test_a_conflict_stops_one_prefix_for_one_peer_and_nothing_else",
         ),
-        _planned(
+        _better(
             "an aggregate that is wider than the pool",
             "is not announced for that entry of the pool, with a reason; there the whole "
             "configuration is refused",
@@ -215,19 +268,19 @@ ADVERTISEMENT = Section(
 COMMUNITY = Section(
     title="Community",
     rows=(
-        FIELD.later(
+        FIELD.same(
             "Community spec.communities.name",
-            f"a colon is refused, which no reference could spell; {_NOT_SENT}",
+            "a colon is refused, which no reference could spell",
             "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
         ),
-        FIELD.later(
+        FIELD.same(
             "Community spec.communities.value",
-            f"theirs, and extended ones; {_NOT_SENT}",
+            "theirs, and extended ones",
             "bgp_kinds::test_the_names_of_a_community_object_are_read_in_order",
             "community::test_an_extended_community_has_the_octets_of_its_type",
         ),
         FIELD.better("Community status.conditions", *_ACCEPTED),
-        _planned(
+        _better(
             "one name in two Community objects",
             "the older definition counts and the younger object is told; there the whole "
             "configuration is refused",
@@ -262,15 +315,15 @@ BFD_PROFILE = Section(
     ),
 )
 
-_NOT_WRITTEN: Final = "the objects are not written yet"
+_COUNTED: Final = (
+    "bgp_statuses::test_a_rendered_service_status_reads_back",
+    "counted::test_it_counts_from_intent_to_what_was_observed_and_follows",
+)
 
 
 def _status(name: str, how: str) -> Row:
-    return FIELD.later(
-        f"ServiceBGPStatus status.{name}",
-        f"{how}; {_NOT_WRITTEN}",
-        "bgp_statuses::test_a_rendered_service_status_reads_back",
-    )
+    rows = FIELD.better if how.startswith("ours") else FIELD.same
+    return rows(f"ServiceBGPStatus status.{name}", how, *_COUNTED)
 
 
 STATUS = Section(
@@ -290,10 +343,17 @@ STATUS = Section(
         _status("sessions.established", "ours"),
         _status("sessions.sent", "ours: put on the wire"),
         _status("sessions.acknowledged", "ours: confirmed by the peer's TCP"),
-        BEHAVIOUR.later(
+        _better(
+            "life of the object",
+            "made, changed and deleted by the controller when that has lasted, one at a time, and "
+            "never while Services wait; those of a MetalLB beside us stay as they are",
+            "counted::test_it_goes_when_nobody_is_to_hear_of_the_service",
+            "counted::test_a_restart_writes_nothing_and_removes_what_is_left_over",
+            "counted::test_in_metallbs_group_it_has_metallbs_fields_and_metallbs_own_objects_stay",
+        ),
+        _better(
             "state of a session",
-            f"in metrics and logs there; here the kind BGPSessionStatus, one per node and peer; "
-            f"{_NOT_WRITTEN}",
+            "in metrics and logs there; here the kind BGPSessionStatus, one per node and peer",
             "bgp_statuses::test_a_rendered_session_reads_back",
             "bgp_statuses::test_a_session_has_an_object_of_its_own_that_goes_with_the_speakers_pod",
         ),

@@ -15,12 +15,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
 from lbctl.cli.get import AddressRow, NodeRow, PoolRow, ServiceRow
+from lbctl.cli.get_bgp import PeerRow, RouteRow, SessionRow, TableRow
 from lbctl.model.reason import Reason
 from lbctl.plan.address_uses import AddressFacts
 from lbctl.plan.checklist_steps import Step
 from lbctl.plan.doctor import Diagnosis
 from lbctl.plan.explain import ServiceExplanation
 from lbctl.plan.explain_node import NodeFacts
+from lbctl.plan.explain_peer import PeerFacts
 from lbctl.plan.explain_pool import PoolFacts
 
 ANSWERS: Final[Mapping[str, tuple[Any, str]]] = {
@@ -28,10 +30,15 @@ ANSWERS: Final[Mapping[str, tuple[Any, str]]] = {
     "lbctl get addresses": (AddressRow, "a list"),
     "lbctl get pools": (PoolRow, "a list"),
     "lbctl get nodes": (NodeRow, "a list"),
+    "lbctl get peers": (PeerRow, "a list"),
+    "lbctl get sessions": (SessionRow, "a list"),
+    "lbctl get routes": (TableRow, "a list"),
+    "lbctl get routes --node NODE": (RouteRow, "a list"),
     "lbctl explain service": (ServiceExplanation, "and `checklist`, a list of Step, and `fine`"),
     "lbctl explain address": (AddressFacts, "and `fine`"),
     "lbctl explain pool": (PoolFacts, "and `fine`"),
     "lbctl explain node": (NodeFacts, "and `fine`"),
+    "lbctl explain peer": (PeerFacts, "and `fine`"),
     "lbctl doctor": (Diagnosis, "and `fine`"),
 }
 """What each command prints, and what it prints around the value."""

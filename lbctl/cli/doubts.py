@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from lbctl.api.watch import Malformed, identity_of
-from lbctl.kube.crds import service_l2_status, speaker_status
+from lbctl.kube.crds import bgp_session_status, service_l2_status, speaker_status
 from lbctl.kube.crds.reading import read
 from lbctl.kube.crds.table import Kind
-from lbctl.kube.groups import SERVICE_L2_STATUS, SPEAKER_STATUS
+from lbctl.kube.groups import BGP_SESSION_STATUS, SERVICE_L2_STATUS, SPEAKER_STATUS
 from lbctl.model.outcome import Problem
 
 REPORTED: Final[Mapping[str, Kind]] = {
     SPEAKER_STATUS: speaker_status.KIND,
     SERVICE_L2_STATUS: service_l2_status.KIND,
+    BGP_SESSION_STATUS: bgp_session_status.KIND,
 }
 """Kinds that programs write about themselves, whose form nobody else reports on."""
 

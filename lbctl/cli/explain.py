@@ -1,4 +1,4 @@
-"""`lbctl explain`: why a Service, an address, a pool or a node is as it is, and what to do.
+"""`lbctl explain`: why a Service, an address, a pool, a node or a BGP peer is as it is.
 
 One word is the name of a Service, whatever the word; two words are a kind and a name. So a
 Service called `pool` is still explained by `lbctl explain pool`.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from lbctl.cli import explain_text
+from lbctl.cli import explain_bgp_text, explain_text
 from lbctl.cli.backing import backing
 from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, to_json
@@ -27,7 +27,11 @@ from lbctl.plan.announced import Sent
 from lbctl.plan.checklist import Checklist, checklist
 from lbctl.plan.explain import ServiceExplanation, explain_service
 from lbctl.plan.explain_node import explain_node
+from lbctl.plan.explain_peer import explain_peer, peer_key
 from lbctl.plan.explain_pool import explain_pool, pool_key
+
+_ASKED: Final = 3
+"""Nodes that tell BGP peers whose kube-proxy is asked for its health."""
 
 
 def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -52,12 +56,13 @@ def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
 def explain(
     words: tuple[str, ...], namespace: str, output: str, service: str | None, **access: Any
 ) -> None:
-    """Say why a Service, an address, a pool or a node is as it is.
+    """Say why a Service, an address, a pool, a node or a BGP peer is as it is.
 
     A Service (NAME or NAMESPACE/NAME) is meant where no kind is given: why it has its address or
     none, who announces it, and which step of the way fails first. Of an address: who has it, or
     why nobody. Of a pool: whether it is in effect, who may use it, who tells of it. Of a node:
-    whether it may announce, and what it announces.
+    whether it may announce, and what it announces. Of a peer: its sessions, node by node, and
+    what to do about those that do not stand.
 
     Exit codes: 0 all is well, 1 there is something to repair, 2 wrong usage or no such object,
     3 the API server cannot be reached.
@@ -72,13 +77,20 @@ def explain(
     sys.exit(EXIT_FINE if fine else EXIT_FINDINGS)
 
 
-def explained(found: View, key: ServiceKey) -> ServiceExplanation | None:
+def explained(found: View, key: ServiceKey, *, brief: bool = False) -> ServiceExplanation | None:
     """Return the explanation of a Service, or None if there is no such Service."""
     service = found.snapshot.services.get(key)
     if service is None:
         return None
     outcome = found.plan.outcomes[key]
-    return explain_service(service, outcome, found.announcement, sent_for(found, key))
+    return explain_service(
+        service,
+        outcome,
+        found.announcement,
+        sent_for(found, key),
+        found.telling,
+        brief=brief,
+    )
 
 
 def sent_for(found: View, key: ServiceKey) -> tuple[Sent, ...]:
@@ -124,6 +136,9 @@ def _checklist(found: View, explanation: ServiceExplanation) -> Checklist:
     key = explanation.service
     service = found.snapshot.services[key]
     owners = [one.owner for one in explanation.addresses if one.owner is not None]
+    for one in explanation.addresses:
+        # Of a hundred nodes that all tell their peers a few are enough to ask.
+        owners += sorted(found.telling.nodes(key, one.address))[:_ASKED]
     return checklist(
         service,
         explanation,
@@ -132,6 +147,7 @@ def _checklist(found: View, explanation: ServiceExplanation) -> Checklist:
         backing(found.access, service, owners=owners, nodes=found.snapshot.nodes)
         if explanation.ours
         else NOTHING_ASKED,
+        telling=found.telling,
         lbctl_namespace=found.access.lbctl_namespace,
         api_group=found.access.api_group,
     )
@@ -142,7 +158,12 @@ def _address(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
     if address is None:
         fail(f"{name!r} is not an address such as 192.0.2.130 or 2001:db8::1", EXIT_USAGE)
     facts = explain_address(
-        address, found.snapshot, found.plan, found.announcement, sent_by_service(found)
+        address,
+        found.snapshot,
+        found.plan,
+        found.announcement,
+        sent_by_service(found),
+        telling=found.telling,
     )
     return explain_text.address(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
 
@@ -169,9 +190,26 @@ def _node(found: View, name: str, _: str, asked: ServiceKey | None) -> Answer:
     if asked is not None and explanation is None:
         fail(f"there is no Service {asked}; see `kubectl get services -A`", EXIT_USAGE)
     facts = explain_node(
-        NodeName(name), found.snapshot, found.announcement, sent_by_service(found), explanation
+        NodeName(name),
+        found.snapshot,
+        found.announcement,
+        sent_by_service(found),
+        explanation,
+        telling=found.telling,
     )
     return explain_text.node(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
+
+
+def _peer(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
+    key = peer_key(name, found.snapshot)
+    if key is None:
+        fail(
+            f"there is no BGPPeer {name} in namespace {found.access.lbctl_namespace}; see "
+            "`lbctl get peers`",
+            EXIT_USAGE,
+        )
+    facts = explain_peer(key, found.telling)
+    return explain_bgp_text.peer(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
 
 
 KINDS: Mapping[str, Callable[[View, str, str, ServiceKey | None], Answer]] = {
@@ -179,4 +217,5 @@ KINDS: Mapping[str, Callable[[View, str, str, ServiceKey | None], Answer]] = {
     "address": _address,
     "pool": _pool,
     "node": _node,
+    "peer": _peer,
 }

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lbctl.cli import explain_bgp_text
 from lbctl.cli.render import indented, paint, table, title
 from lbctl.model.names import NodeName, PoolName, ServiceKey
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.plan.address_uses import AddressFacts
 from lbctl.plan.checklist import Checklist
+from lbctl.plan.checklist_steps import some
 from lbctl.plan.explain import AddressExplanation, Candidate, ServiceExplanation, advice
 from lbctl.plan.explain_node import NodeFacts
 from lbctl.plan.explain_pool import PoolFacts
+from lbctl.plan.telling import PeerAnswer
 
 
 def service(
@@ -62,19 +65,30 @@ def _service_address(
     if one.owner:
         yield f"  intent: node {one.owner} announces it on {', '.join(one.links)}"
     if one.refused is not None:
-        head = "not reported" if one.owner else "nobody announces it"
+        to_tell = any(answer.told for answer in one.peers)
+        head = "not reported" if one.owner or to_tell else "nobody announces it"
         yield f"  {head}: {paint(one.refused.reason)}: {one.refused.detail}"
-        node = _first_node(one.candidates, one.refused.reason)
+        node = _first_node(one.candidates, one.peers, one.refused.reason)
         yield from _advice(one.refused.reason, lbctl_namespace, service=key, node=node)
+    if one.told:
+        yield f"  sent: confirmed by BGP peers: {some(one.told)}"
     if one.sent is not None:
         links = ", ".join(one.sent.interfaces) or "every interface"
         yield f"  sent: node {one.sent.node} says that it announces on {links}"
-    else:
+    elif not one.told:
         yield "  sent: no speaker says that it announces it"
     if one.endpoints is not None:
         yield f"  endpoints: {one.endpoints}"
-    if one.candidates:
+    yield from explain_bgp_text.answers(one.peers)
+    if one.candidates and not _only_bgp(one.candidates, one.peers):
         yield _candidates(one.candidates)
+
+
+def _only_bgp(candidates: tuple[Candidate, ...], peers: tuple[PeerAnswer, ...]) -> bool:
+    """Return whether a table of nodes would say of each that there is no L2Advertisement."""
+    return any(one.told for one in peers) and all(
+        one.reason is Reason.NO_ADVERTISEMENT for one in candidates
+    )
 
 
 def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
@@ -87,11 +101,14 @@ def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
         if use.owner is not None:
             yield f"  intent: node {use.owner} announces it on {', '.join(use.links)}"
         if use.refused is not None and use.services:
-            node = _first_node(facts.candidates, use.refused.reason)
+            node = _first_node(facts.candidates, facts.peers, use.refused.reason)
             yield from _advice(
                 use.refused.reason, lbctl_namespace, service=use.services[0], node=node
             )
-        yield f"  sent: {', '.join(use.sent) or 'no speaker'} says so"
+        if use.peers:
+            yield f"  sent: confirmed by BGP peers: {some(use.peers)}"
+        if use.sent or not use.peers:
+            yield f"  sent: {', '.join(use.sent) or 'no speaker'} says so"
     if facts.pools:
         yield "  Pools that hold it:"
         rows = [
@@ -104,7 +121,8 @@ def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
         yield indented(table(("SERVICE", "REASON", "DETAIL"), asking))
     if facts.elsewhere:
         yield f"  shown, though not given by lbctl: {', '.join(map(str, facts.elsewhere))}"
-    if facts.candidates:
+    yield from explain_bgp_text.answers(facts.peers)
+    if facts.candidates and not _only_bgp(facts.candidates, facts.peers):
         yield "  Nodes:"
         yield _candidates(facts.candidates)
 
@@ -123,7 +141,10 @@ def pool(facts: PoolFacts) -> Iterator[str]:
         yield "  L2Advertisements that cover it:"
         for one in facts.advertisements:
             yield f"    {one.name}{f' (only {one.narrows})' if one.narrows else ''}"
-    else:
+    if facts.bgp_advertisements:
+        yield "  BGPAdvertisements that cover it:"
+        yield from explain_bgp_text.covering(facts.bgp_advertisements)
+    if not facts.covered:
         reason = Reason.NO_ADVERTISEMENT
         yield f"  {paint(reason)}: {EXPLANATIONS[reason].title}"
         if facts.rejected_advertisements:
@@ -158,6 +179,10 @@ def node(facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
     yield f"  selected by: {', '.join(facts.advertisements) or 'no L2Advertisement'}"
     if facts.left_out_by:
         yield f"  left out by the nodeSelectors of: {', '.join(facts.left_out_by)}"
+    if facts.sessions:
+        names = ", ".join(facts.bgp_advertisements) or "no BGPAdvertisement"
+        yield f"  BGP sessions (the node is selected by {names}):"
+        yield from explain_bgp_text.sessions(facts.sessions, by_node=False)
     if facts.announces:
         yield "  Announces:"
         addresses = [
@@ -166,7 +191,8 @@ def node(facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
         ]
         yield indented(table(("ADDRESS", "SENT", "SERVICES"), addresses))
     else:
-        yield "  announces nothing"
+        how = " by ARP and NDP" if facts.sessions else ""
+        yield f"  announces nothing{how}"
     if facts.service is not None:
         yield from _for_service(facts, facts.service, lbctl_namespace)
 
@@ -175,10 +201,11 @@ def _for_service(facts: NodeFacts, key: ServiceKey, lbctl_namespace: str) -> Ite
     yield title(f"For Service {key}")
     if facts.for_service_detail:
         yield f"  no node announces anything for it: {facts.for_service_detail}"
+    served = {one.address for one in facts.for_service if one.reason is Reason.ANNOUNCED}
     for one in facts.for_service:
         answer = "is to announce" if one.announces else "does not announce"
         yield f"  {answer} {one.address}: {paint(one.reason)}: {one.detail}"
-        if one.reason not in {Reason.ANNOUNCED, facts.reason}:
+        if one.address not in served and one.reason is not facts.reason:
             yield from _advice(one.reason, lbctl_namespace, service=key, node=facts.node)
 
 
@@ -203,6 +230,10 @@ def _advice(
     yield f"    cure:  {cure}"
 
 
-def _first_node(candidates: tuple[Candidate, ...], reason: Reason) -> NodeName | None:
+def _first_node(
+    candidates: tuple[Candidate, ...], peers: tuple[PeerAnswer, ...], reason: Reason
+) -> NodeName | None:
     """Return a node to look at, where the reason is about nodes."""
-    return next((one.node for one in candidates if one.reason is reason), None)
+    found = [one.node for one in candidates if one.reason is reason]
+    found += [one.nodes[0] for one in peers if one.reason is reason and one.nodes]
+    return next(iter(found), None)

@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
-from lbctl.api.errors import ApiError, CredentialsError, problem_of
+from lbctl.api.errors import ApiError, ApiRefused, CredentialsError, problem_of
 from lbctl.api.session import ApiSession
 from lbctl.cli.doubts import readable
 from lbctl.cli.installation import Access, as_installed
@@ -26,8 +26,8 @@ from lbctl.cli.login import login
 from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail, warn
 from lbctl.kube.crds.reading import LABEL_VALUE_PATTERN
 from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
-from lbctl.kube.fold import Input, Source, fold_projected, inputs
-from lbctl.kube.groups import SERVICE_L2_STATUS, Resource
+from lbctl.kube.fold import Input, Source, fold_projected, inputs, project_session
+from lbctl.kube.groups import BGP_SESSION_STATUS, SERVICE_L2_STATUS, Resource
 from lbctl.kube.objects import SERVICE_NAME_LABEL
 from lbctl.model.allocation import NotOurs
 from lbctl.model.names import ServiceKey
@@ -36,9 +36,13 @@ from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.adoption import ALLOCATED_CONDITION
 from lbctl.plan.allocation import EMPTY, Plan, plan
 from lbctl.plan.announcement import Announcement, plan_announcements
+from lbctl.plan.telling import Telling, telling_of
 
 DEFAULT_NAMESPACE = "lbctl-system"
 PAGE = 500
+
+_LATER: Final = frozenset({"bgppeers", "bgpadvertisements", "communities", "bgpsessionstatuses"})
+"""Kinds that came with BGP."""
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -58,6 +62,8 @@ class View:
     announcement: Announcement
     sent: Mapping[ServiceKey, tuple[ServiceL2Status, ...]]
     """What speakers say they announce: one object for each family of a Service."""
+    telling: Telling
+    """What BGP peers are told, with what speakers say of their sessions."""
 
 
 def access_options(command: Command) -> Command:
@@ -161,9 +167,11 @@ async def _read(
     table = access.table
     wanted = inputs(table, access.lbctl_namespace)
     reported = table[SERVICE_L2_STATUS]
+    sessions = table[BGP_SESSION_STATUS].collection(access.lbctl_namespace)
     lists = await asyncio.gather(
         *(_listed(session, item, about) for item in wanted),
         list_all(session, reported.collection(access.lbctl_namespace), **_reports(reported, about)),
+        _known(session, sessions),
     )
     snapshot = fold_projected(
         {
@@ -172,17 +180,22 @@ async def _read(
         }
     )
     sent: dict[ServiceKey, tuple[ServiceL2Status, ...]] = {}
-    for status in readable(SERVICE_L2_STATUS, lists[-1], parse_service_l2_status, say):
+    for status in readable(SERVICE_L2_STATUS, lists[-2], parse_service_l2_status, say):
         if status is not None:
             sent[status.service] = (*sent.get(status.service, ()), status)
+    standing = readable(BGP_SESSION_STATUS, lists[-1], project_session, say)
+    announcement = plan_announcements(
+        None, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class
+    )
     return View(
         access=access,
         snapshot=snapshot,
         plan=plan(EMPTY, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class),
-        announcement=plan_announcements(
-            None, snapshot, EVERYTHING, load_balancer_class=access.load_balancer_class
-        ),
+        announcement=announcement,
         sent=sent,
+        telling=telling_of(
+            snapshot, dict(one for one in standing if one is not None), announcement.claimants
+        ),
     )
 
 
@@ -213,7 +226,7 @@ def _is_whole(near: View, about: ServiceKey) -> bool:
 async def _listed(session: ApiSession, item: Input, about: ServiceKey | None) -> list[Any]:
     """Return the objects of an input, or those that the Service touches."""
     if about is None:
-        return await list_all(session, item.path)
+        return await _known(session, item.path)
     inside = f"/namespaces/{about.namespace}"
     head, _, plural = item.path.rpartition("/")
     match item.source:
@@ -228,7 +241,7 @@ async def _listed(session: ApiSession, item: Input, about: ServiceKey | None) ->
             only = f"metadata.name={about.namespace}"
             return await list_all(session, item.path, fieldSelector=only)
         case _:
-            return await list_all(session, item.path)
+            return await _known(session, item.path)
 
 
 def _reports(resource: Resource, about: ServiceKey | None) -> dict[str, str]:
@@ -238,6 +251,16 @@ def _reports(resource: Resource, about: ServiceKey | None) -> dict[str, str]:
     group = resource.group
     labels = f"{group}/service-name={about.name},{group}/service-namespace={about.namespace}"
     return {"labelSelector": labels}
+
+
+async def _known(session: ApiSession, path: str) -> list[Any]:
+    """Return every object of a collection; none where an older installation lacks BGP's kinds."""
+    try:
+        return await list_all(session, path)
+    except ApiRefused as error:
+        if error.status == 404 and path.rpartition("/")[2] in _LATER:
+            return []
+        raise
 
 
 async def list_all(session: ApiSession, path: str, **only: str) -> list[Any]:

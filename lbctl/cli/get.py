@@ -1,8 +1,10 @@
-"""`lbctl get services|addresses|pools|nodes`: the decisions in one line each."""
+"""`lbctl get services|addresses|pools|nodes`: the decisions in one line each.
+
+The targets that are about BGP are in `lbctl.cli.get_bgp`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +12,12 @@ import click
 
 from lbctl.cli.explain import explained, sent_by_service
 from lbctl.cli.fetch import View, access_options, view
-from lbctl.cli.render import table, to_json
+from lbctl.cli.get_bgp import peers, routes, sessions
+from lbctl.cli.render import output_option, print_rows
 from lbctl.model.names import PoolName
 from lbctl.model.reason import Reason
 from lbctl.plan.address_uses import AddressUse, address_uses
 from lbctl.plan.explain_node import speaker_word
-
-output_option = click.option("-o", "output", default="table", type=click.Choice(["table", "json"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,9 @@ class ServiceRow:
     addresses: tuple[str, ...]
     reason: str
     announced_by: tuple[str, ...]
+    """The nodes that are to announce it by ARP and NDP."""
+    peers: tuple[str, ...]
+    """The BGP peers that have confirmed it."""
     detail: str
 
 
@@ -39,6 +43,8 @@ class AddressRow:
     """The node that is to announce it; empty if none."""
     sent: tuple[str, ...]
     """The nodes whose speakers say that they announce it."""
+    peers: tuple[str, ...]
+    """The BGP peers that have confirmed it."""
     reason: str
     """`Announced`, or why nobody announces it."""
     detail: str
@@ -69,7 +75,11 @@ class NodeRow:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def get() -> None:
-    """Show Services, addresses, pools or nodes as lbctl sees them."""
+    """Show Services, addresses, pools, nodes, or BGP's peers, sessions and routes."""
+
+
+for command in (peers, sessions, routes):
+    get.add_command(command)
 
 
 @get.command()
@@ -86,13 +96,13 @@ def services(namespace: str | None, all_namespaces: bool, output: str, **access:
             row.name,
             ",".join(row.addresses) or "-",
             row.reason,
-            ",".join(row.announced_by) or "-",
+            _ways(row.announced_by, row.peers),
             row.detail,
         )
         for row in rows
     ]
     header = ("NAMESPACE", "NAME", "ADDRESSES", "REASON", "ANNOUNCED BY", "DETAIL")
-    _print(rows, header, lines, output)
+    print_rows(rows, header, lines, output)
 
 
 @get.command()
@@ -107,14 +117,14 @@ def addresses(output: str, **access: Any) -> None:
             row.pool or "-",
             ",".join(row.services) or "-",
             row.owner or "-",
-            ",".join(row.sent) or "-",
+            _ways(row.sent, row.peers),
             row.reason,
             row.detail,
         )
         for row in rows
     ]
     header = ("ADDRESS", "POOL", "SERVICES", "OWNER", "SENT", "REASON", "DETAIL")
-    _print(rows, header, lines, output)
+    print_rows(rows, header, lines, output)
 
 
 @get.command()
@@ -135,7 +145,7 @@ def pools(output: str, **access: Any) -> None:
         for row in rows
     ]
     header = ("NAME", "ACCEPTED", "IPV4 USED", "IPV6 USED", "AUTO ASSIGN", "DETAIL")
-    _print(rows, header, lines, output)
+    print_rows(rows, header, lines, output)
 
 
 @get.command()
@@ -154,7 +164,11 @@ def nodes(output: str, **access: Any) -> None:
         )
         for row in rows
     ]
-    _print(rows, ("NODE", "READY", "SPEAKER", "ANNOUNCES", "LINKS"), lines, output)
+    print_rows(rows, ("NODE", "READY", "SPEAKER", "ANNOUNCES", "LINKS"), lines, output)
+
+
+def _ways(nodes: tuple[str, ...], told: tuple[str, ...]) -> str:
+    return ",".join((*nodes, *(f"BGP:{peer}" for peer in told))) or "-"
 
 
 def service_rows(found: View, namespace: str | None) -> list[ServiceRow]:
@@ -163,7 +177,7 @@ def service_rows(found: View, namespace: str | None) -> list[ServiceRow]:
     for key, service in sorted(found.snapshot.services.items()):
         if service.type != "LoadBalancer" or (namespace and key.namespace != namespace):
             continue
-        explanation = explained(found, key)
+        explanation = explained(found, key, brief=True)
         assert explanation is not None, "the key is of this snapshot"
         owners = tuple(dict.fromkeys(str(a.owner) for a in explanation.addresses if a.owner))
         silent = next((a.refused for a in explanation.addresses if a.refused is not None), None)
@@ -175,6 +189,9 @@ def service_rows(found: View, namespace: str | None) -> list[ServiceRow]:
                 addresses=tuple(str(address) for address in explanation.shown),
                 reason=str(silent.reason if silent and healthy else explanation.reason),
                 announced_by=owners,
+                peers=tuple(
+                    dict.fromkeys(str(peer) for a in explanation.addresses for peer in a.told)
+                ),
                 detail=silent.detail if silent and healthy else explanation.detail,
             )
         )
@@ -183,7 +200,7 @@ def service_rows(found: View, namespace: str | None) -> list[ServiceRow]:
 
 def address_rows(found: View) -> list[AddressRow]:
     """Return a row for every address that is given or shown, in the order of addresses."""
-    uses = address_uses(found.plan, found.announcement, sent_by_service(found))
+    uses = address_uses(found.plan, found.announcement, sent_by_service(found), found.telling)
     return [_address_row(use) for use in uses]
 
 
@@ -194,6 +211,7 @@ def _address_row(use: AddressUse) -> AddressRow:
         services=tuple(map(str, use.services)),
         owner=use.owner or "",
         sent=use.sent,
+        peers=use.peers,
         reason=use.refused.reason if use.refused else Reason.ANNOUNCED,
         detail=use.refused.detail if use.refused else "",
     )
@@ -240,9 +258,3 @@ def node_rows(found: View) -> list[NodeRow]:
             )
         )
     return rows
-
-
-def _print(
-    rows: Sequence[object], header: Sequence[str], lines: Sequence[Sequence[str]], output: str
-) -> None:
-    print(to_json(rows) if output == "json" else table(header, lines))

@@ -159,7 +159,8 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> None:
 def run(name: str, machine: str, command: tuple[str, ...]) -> None:
     """Run COMMAND inside MACHINE; on client and remote, in their network."""
     with told():
-        sys.exit(labs.run(name, machine, command).returncode)
+        words = command[1:] if command[0] == "--" else command
+        sys.exit(labs.run(name, machine, words).returncode)
 
 
 @lab.command()

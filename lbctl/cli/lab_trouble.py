@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from lbctl.cli.lab_words import name_option, say, told, via_option
+from lbctl.cli.lab_routes import text as routes_text
+from lbctl.cli.lab_words import name_option, routers_option, say, told, via_option
 from lbctl.cli.render import table, to_json
 from lbctl.lab import demo as demonstration
+from lbctl.lab import demo_bgp, reach, records, trouble
 from lbctl.lab import lab as labs
-from lbctl.lab import reach, records, trouble
+from lbctl.lab.demo_bgp import BgpPart
 from lbctl.lab.install import install
 from lbctl.lab.reach import Answer
 from lbctl.lab.records import Progress
@@ -41,25 +43,52 @@ def client(name: str, output: str, via: Router | None, within: float, service: s
         target = reach.find(name, service)
         if not target.addresses:
             raise reach.ReachError(f"{service} has no address; see `lbctl explain {service}`")
-        _show(reach.ask(name, target, within_s=within, via=via), output)
+        answers = reach.ask(name, target, within_s=within, via=via)
+    print(to_json(answers) if output == "json" else _table(answers))
+    _end(answers)
 
 
 @click.command()
 @name_option
 @output_option
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 9))
-def demo(name: str, output: str, nodes: int) -> None:
+@routers_option(",".join(Router))
+def demo(name: str, output: str, nodes: int, routers: tuple[Router, ...]) -> None:
     """Make a lab, install lbctl, create Services, and ask them from outside the cluster.
 
-    Exit code 0 only when the client was answered at every address.
+    First on the nodes' own LAN, then, unless --routers is none, from behind BGP routers that use
+    several nodes for each address; what a client there sees of a node that is drained and of one
+    that is cut off is measured. Exit code 0 only when the client was answered at every address.
     """
     with told():
         progress = say()
-        labs.up(LabSpec(name=name, directory=records.directory(name), nodes=nodes), progress)
+        spec = LabSpec(
+            name=name,
+            directory=records.directory(name),
+            nodes=nodes,
+            routers=routers,
+            ecmp=bool(routers),
+        )
+        labs.up(spec, progress)
         install(name, progress)
         answers = demonstration.run(name, progress)
+        bgp = demo_bgp.run(name, progress) if routers else _NO_BGP
         progress(f"the lab stays up; remove it with: lbctl lab down --name {name}")
-        _show(answers, output)
+    if output == "json":
+        print(to_json({"answers": answers, "bgp": bgp}))
+    else:
+        print(_table(answers))
+        if routers:
+            print(_bgp(bgp))
+    _end([*answers, *bgp.answers])
+
+
+_NO_BGP = BgpPart(answers=(), routers=(), gaps=())
+
+
+def _bgp(found: BgpPart) -> str:
+    gaps = [f"{one.event} of {one.node}, seen through {one.via}: {one.gap}" for one in found.gaps]
+    return "\n".join(["", routes_text(found.routers), "", _table(found.answers), "", *gaps])
 
 
 def _trouble(verb: str, act: Act, sentence: str) -> click.Command:
@@ -92,35 +121,26 @@ def heal(name: str, node: str) -> None:
         trouble.heal(name, node, say())
 
 
-def _show(answers: Sequence[Answer], output: str) -> None:
-    """Print the answers and end with 1 unless every address answered."""
-    if output == "json":
-        print(to_json(answers))
-    else:
-        header = (
-            "SERVICE",
-            "POLICY",
-            "ADDRESS",
-            "ANNOUNCED BY",
-            "MAC",
-            "POD",
-            "ON NODE",
-            "POD SAW",
+def _table(answers: Sequence[Answer]) -> str:
+    header = ("SERVICE", "POLICY", "ADDRESS", "ANNOUNCED BY", "MAC", "POD", "ON NODE", "POD SAW")
+    rows = [
+        (
+            one.service,
+            one.policy,
+            one.address,
+            one.announcer or "?",
+            f"via {one.via}" if one.via else one.mac or "?",
+            one.pod or f"no answer: {one.error}",
+            one.pod_node,
+            one.client_seen,
         )
-        rows = [
-            (
-                one.service,
-                one.policy,
-                one.address,
-                one.announcer or "?",
-                one.mac or "?",
-                one.pod or f"no answer: {one.error}",
-                one.pod_node,
-                one.client_seen,
-            )
-            for one in answers
-        ]
-        print(table(header, rows))
+        for one in answers
+    ]
+    return table(header, rows)
+
+
+def _end(answers: Sequence[Answer]) -> None:
+    """End with 1 unless every address answered."""
     if not answers or any(one.error for one in answers):
         sys.exit(1)
 

@@ -31,10 +31,12 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "get": Verb("lbctl.cli.get", "Services, addresses, pools or nodes as lbctl sees them."),
+    "get": Verb(
+        "lbctl.cli.get", "Services, addresses, pools, nodes, BGP peers, sessions and routes."
+    ),
     "explain": Verb(
         "lbctl.cli.explain",
-        "Why a Service, an address, a pool or a node is as it is, and what to do.",
+        "Why a Service, an address, a pool, a node or a BGP peer is as it is, and what to do.",
     ),
     "doctor": Verb("lbctl.cli.doctor", "Check the installation and what it stands on."),
     "lab": Verb("lbctl.cli.lab", "A real Kubernetes cluster on this machine, in one command."),

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final, NoReturn
 
+import click
+
 from lbctl.model.reason import Reason
 
 EXIT_FINE, EXIT_FINDINGS, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
@@ -95,6 +97,17 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return str(value)
+
+
+output_option = click.option("-o", "output", default="table", type=click.Choice(["table", "json"]))
+"""Of the verbs that print a table."""
+
+
+def print_rows(
+    rows: Sequence[object], header: Sequence[str], lines: Sequence[Sequence[str]], output: str
+) -> None:
+    """Print the rows as JSON, or the lines that stand for them as a table."""
+    print(to_json(rows) if output == "json" else table(header, lines))
 
 
 def warn(message: str) -> None:

@@ -1,10 +1,12 @@
 """Find out whether the addresses of Services are announced, and tell it when it has lasted.
 
-What speakers report makes the condition lbctl.io/Announced True at once. A False waits until it
-has lasted `settle_s`, so that neither a hand-over nor a new address shows one for a moment. A
-Service whose every address is reported costs two look-ups and no plan, whatever happens to nodes
-and endpoints; only the others are judged, one by one, and again when something that they were
-judged by has changed, at most once per `settle_s`.
+What speakers report by ServiceL2Status makes the condition lbctl.io/Announced True at once. A
+False waits until it has lasted `settle_s`, so that neither a hand-over nor a new address shows one
+for a moment; so does a True that rests on BGP, because the status of a session names no address,
+and one that came before the address would speak of other routes. A Service whose every address is
+reported costs two look-ups and no plan, whatever happens to nodes and endpoints; only the others
+are judged, one by one, and again when something that they were judged by has changed, at most once
+per `settle_s`. Who hears of it by BGP is followed for all of them (`lbctl.controller.hearing`).
 
 This is secondary to allocation. Its inputs are read after the first plan of the first term; while
 many statuses wait to be written nothing is looked at for its sake; and a failure in here leaves
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lbctl.api.reflector import ALL, Changes
+from lbctl.controller.hearing import Hearing
 from lbctl.controller.inputs import Inputs
 from lbctl.kube.fold import SentKey, Source
 from lbctl.kube.groups import L2_ADVERTISEMENT
@@ -31,8 +34,17 @@ from lbctl.model.address import Address, Family
 from lbctl.model.names import NodeName, ServiceKey
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
-from lbctl.plan.announced import Announced, Reports, announced, may_speak, not_announced, reports_on
+from lbctl.plan.announced import (
+    Announced,
+    Reports,
+    announced,
+    may_speak,
+    not_announced,
+    reports_on,
+    silent_address,
+)
 from lbctl.plan.announcement import judge_addresses
+from lbctl.plan.audience import SessionKey
 from lbctl.plan.claims import LOAD_BALANCER
 from lbctl.plan.eligibility import believed
 from lbctl.plan.reach import Reaches, moved, renewed, survey
@@ -99,8 +111,12 @@ class Announcing:
         self._reaches: Reaches | None = None
         self._policies: Mapping[Any, object] = {}
         self._policies_changed = False
+        self.on_heard: Callable[[ServiceKey], None] = lambda _: None
+        """Told of a Service whose sessions are counted otherwise."""
+        self.hearing = Hearing(inputs, claimants=self._claimants, moved=self._moved)
         inputs.on_witness = self._heard
         inputs.on_sent = self._heard_sent
+        inputs.on_session = self._heard_session
 
     def begin_term(self) -> None:
         """Look at every Service anew: what was told before may have been undone since."""
@@ -116,10 +132,13 @@ class Announcing:
         if not self._reading or addresses != service.addresses:
             # What it will show is not on the wire before it shows it.
             return None
+        self.hearing.look(service)
+        if self.hearing.waiting:
+            self._awake.set()
         reports = self._reports(service)
         yes = announced(service, reports)
         if yes is not None:
-            self.forget(service.key)
+            self._settled(service.key)
             return yes
         told = self._told.get(service.key)
         if told is not None and told.subject == _subject(service, reports):
@@ -128,7 +147,12 @@ class Announcing:
         return None
 
     def forget(self, key: ServiceKey) -> None:
-        """Drop what is known of a Service that is gone, or announced, or has no address."""
+        """Drop what is known of a Service that is gone, or has no address."""
+        self._settled(key)
+        self.hearing.forget(key)
+
+    def _settled(self, key: ServiceKey) -> None:
+        """Drop the judgement on a Service that needs none."""
         self._due.pop(key, None)
         self._told.pop(key, None)
 
@@ -167,6 +191,7 @@ class Announcing:
             self._begin_anew(snapshot)
         if self._busy():
             return self._pace.pause_s
+        self.hearing.turn(snapshot, self._sharers)
         for key in _first(self._due, JUDGED):
             if self._due[key] > now:
                 break
@@ -181,7 +206,7 @@ class Announcing:
                 wanted += 1
                 if wanted == JUDGED:
                     break
-        if self._queue:
+        if self._queue or self.hearing.waiting:
             return 0.0
         return next((max(0.0, at - self._clock()) for at in self._due.values()), None)
 
@@ -204,6 +229,7 @@ class Announcing:
         self._due.clear()
         self._told.clear()
         self._reaches = None
+        self.hearing.begin_anew()
         self._queue = dict.fromkeys(
             key for key, service in snapshot.services.items() if service.type == LOAD_BALANCER
         )
@@ -250,30 +276,55 @@ class Announcing:
             return
         reports = self._reports(service)
         if None in reports:
-            if self._reaches is None:
-                self._reaches = survey(snapshot)
-            claimants = {
-                address: frozenset((key, *self._others(snapshot, address)))
-                for address in service.addresses
-            }
-            word = not_announced(
-                service,
-                reports,
-                judge_addresses(snapshot, self._reaches, claimants),
-                advertisements=snapshot.advertisements,
-                api_version=self._inputs.groups[L2_ADVERTISEMENT].api_version,
+            told = _Told(
+                subject=_subject(service, reports), word=self._word(snapshot, service, reports)
             )
-            told = _Told(subject=_subject(service, reports), word=word)
             if self._told.get(key) == told:
                 return
             self._told[key] = told
         self._queue[key] = None
 
-    def _others(self, snapshot: Snapshot, address: Address) -> Iterable[ServiceKey]:
-        for key in self._holders(address):
-            service = snapshot.services.get(key)
-            if service is not None and address in service.addresses:
-                yield key
+    def _word(self, snapshot: Snapshot, service: Service, reports: Reports) -> Announced:
+        """Return what is to be said of a Service that ARP and NDP alone do not announce."""
+        peers = self.hearing.peers(service)
+        yes = announced(service, reports, peers)
+        if yes is not None:
+            return yes
+        if self._reaches is None:
+            self._reaches = survey(snapshot)
+        claimants = {
+            address: self._claimants(snapshot, service.key, address) | {service.key}
+            for address in service.addresses
+        }
+        address = silent_address(service, reports, peers)
+        assert address is not None, "or it would be announced"
+        return not_announced(
+            service,
+            address,
+            judge_addresses(snapshot, self._reaches, claimants),
+            unheard=self.hearing.why_not(service, address),
+            advertisements=snapshot.advertisements,
+            api_version=self._inputs.groups[L2_ADVERTISEMENT].api_version,
+        )
+
+    def _claimants(
+        self, snapshot: Snapshot, key: ServiceKey, address: Address
+    ) -> frozenset[ServiceKey]:
+        """Return the Services that were given the address and show it; `key` is one that asks."""
+        holders = self._holders(address)
+        if holders == (key,):
+            return frozenset(holders)
+        return frozenset(
+            one
+            for one in holders
+            if (service := snapshot.services.get(one)) is not None and address in service.addresses
+        )
+
+    def _moved(self, key: ServiceKey, louder: bool) -> None:
+        """Take note that BGP peers hear otherwise of a Service."""
+        self.on_heard(key)
+        if louder and key in self._told:
+            self._settle(key)
 
     def _reports(self, service: Service) -> Reports:
         found = (self._inputs.sent.get((service.key, family)) for family in Family)
@@ -301,6 +352,7 @@ class Announcing:
     def _heard(self, source: Source, changes: Changes[Any]) -> None:
         if not self._reading:
             return
+        self.hearing.heard(source, changes)
         if changes is ALL:
             self._everything = True
         elif source is Source.SLICES:
@@ -308,12 +360,19 @@ class Announcing:
                 for key in self._sharers(service):
                     if key in self._told:
                         self._settle(key)
+            if self.hearing.waiting:
+                self._awake.set()
             return
         elif source in (Source.NODES, Source.SPEAKERS):
             self._nodes |= changes
         else:
             self._policies_changed = True
         self._awake.set()
+
+    def _heard_session(self, changes: Changes[SessionKey]) -> None:
+        if self._reading:
+            self.hearing.heard_sessions(changes)
+            self._awake.set()
 
     def _heard_sent(self, changes: Changes[SentKey]) -> None:
         if not self._reading:

@@ -37,6 +37,7 @@ def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sam
         yield Sample(name="lbctl_services", value=count, labels=(reason,))
     for reason, count in sorted(reconciler.announced().items()):
         yield Sample(name="lbctl_services_announced", value=count, labels=(reason,))
+    yield Sample(name="lbctl_bgp_statuses_waiting", value=reconciler.bgp_statuses.waiting)
     for key, verdict in reconciler.verdicts.items():
         yield Sample(
             name="lbctl_config_accepted",

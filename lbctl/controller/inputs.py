@@ -30,13 +30,22 @@ from lbctl.kube.fold import (
     inputs,
     project_profile,
     project_sent,
+    project_session,
 )
-from lbctl.kube.groups import BFD_PROFILE, SERVICE_L2_STATUS, SERVICES, Groups
+from lbctl.kube.groups import (
+    BFD_PROFILE,
+    BGP_SESSION_STATUS,
+    SERVICE_L2_STATUS,
+    SERVICES,
+    Groups,
+)
 from lbctl.model.configuration import Configured
 from lbctl.model.names import ObjectKey
 from lbctl.model.peer import BFDProfile
+from lbctl.model.session import SessionReport
 from lbctl.model.snapshot import Changed, Snapshot
 from lbctl.plan.announced import Sent
+from lbctl.plan.audience import SessionKey
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
 
 SOURCES: Final = (Source.POOLS, Source.ADVERTISEMENTS, Source.SERVICES, Source.NAMESPACES)
@@ -74,6 +83,7 @@ class Inputs:
         self.on_witness: Callable[[Source, Changes[Any]], None] = _unheard
         """Told of changes of `WITNESSES`, pools and advertisements."""
         self.on_sent: Callable[[Changes[SentKey]], None] = _unheard_sent
+        self.on_session: Callable[[Changes[SessionKey]], None] = _unheard_session
         self._echo = False
         self._book = NO_POOLS
         self._by_source: dict[Source, AnyReflector] = {}
@@ -106,6 +116,14 @@ class Inputs:
             pace=pace,
         )
         self.witnesses[BFD_PROFILE] = self._profiles
+        self._sessions: Reflector[SessionKey, SessionReport] = Reflector(
+            session,
+            groups[BGP_SESSION_STATUS].collection(namespace),
+            project=project_session,
+            on_change=self._heard_session,
+            pace=pace,
+        )
+        self.witnesses[BGP_SESSION_STATUS] = self._sessions
         self._bgp: tuple[AnyReflector, ...] = (
             *(self._by_source[source] for source in BGP),
             self._profiles,
@@ -125,6 +143,11 @@ class Inputs:
     def sent(self) -> Mapping[SentKey, Sent]:
         """Return what speakers report, by Service and family."""
         return self._sent.items
+
+    @property
+    def sessions(self) -> Mapping[SessionKey, SessionReport]:
+        """Return what speakers report of their BGP sessions."""
+        return self._sessions.items
 
     @property
     def profiles(self) -> Mapping[ObjectKey, Configured[BFDProfile]]:
@@ -203,7 +226,7 @@ class Inputs:
     async def until_witnesses(self) -> None:
         """Return when each of them has been listed once; kinds of BGP may be missing."""
         for reflector in self.witnesses.values():
-            if reflector in self._bgp:
+            if reflector in (*self._bgp, self._sessions):
                 await reflector.settled.wait()
             if not reflector.absent:
                 await reflector.synced.wait()
@@ -255,6 +278,9 @@ class Inputs:
         if self.bgp_settled:
             self.on_echo()
 
+    def _heard_session(self, changes: Changes[SessionKey]) -> None:
+        self.on_session(changes)
+
     def _heard_sent(self, changes: Changes[SentKey]) -> None:
         self.on_sent(changes)
 
@@ -268,4 +294,8 @@ def _unheard(source: Source, changes: Changes[Any]) -> None:
 
 
 def _unheard_sent(changes: Changes[SentKey]) -> None:
+    """Be told for nothing."""
+
+
+def _unheard_session(changes: Changes[SessionKey]) -> None:
     """Be told for nothing."""

@@ -106,6 +106,8 @@ class Parts:
             yield "inputs", text
         for text in self.inputs.witness_problems():
             yield "announcing", text
+        if self.reconciler.bgp_statuses.problem is not None:
+            yield "announcing", self.reconciler.bgp_statuses.problem
         if self.leadership.problem is not None:
             yield "lease", self.leadership.problem
         for text in self.reconciler.problems():

@@ -27,6 +27,7 @@ from lbctl.api.lease import Leadership
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.controller.announcing import Announcing, AnnouncingPace
+from lbctl.controller.bgp_statuses import BGPStatusKeeper, StatusPace
 from lbctl.controller.configuration import ConfigurationDesk, SummaryKeeper, findings
 from lbctl.controller.inputs import Inputs
 from lbctl.controller.services import BUSY, ServiceDesk
@@ -51,6 +52,7 @@ class ReconcilerPace:
     belt_s: float = 300.0
     after_failure_s: float = 1.0
     announcing: AnnouncingPace = field(default_factory=AnnouncingPace)
+    bgp_statuses: StatusPace = field(default_factory=StatusPace)
 
 
 class Reconciler:
@@ -86,6 +88,7 @@ class Reconciler:
         self._again: set[ServiceKey] = set()
         self._everything = True
         self._failing = False
+        self._led = asyncio.Event()
         self._announcing = Announcing(
             inputs,
             look=self._look_now,
@@ -94,6 +97,17 @@ class Reconciler:
             pace=self._pace.announcing,
             clock=clock,
         )
+        self.bgp_statuses = BGPStatusKeeper(
+            inputs,
+            self._announcing.hearing,
+            writer,
+            leadership,
+            session,
+            busy=lambda: self._failing or len(self._services.desk) > BUSY,
+            pace=self._pace.bgp_statuses,
+            clock=clock,
+        )
+        self._announcing.on_heard = self.bgp_statuses.look
         self._services = ServiceDesk(
             inputs,
             writer,
@@ -158,9 +172,15 @@ class Reconciler:
             group.create_task(self._summary.run(), name="configuration-state")
             group.create_task(self._announcing.run(), name="announcing")
             group.create_task(self._terms(), name="terms")
+            group.create_task(self._keep_bgp_statuses(), name="bgp-statuses")
             group.create_task(self._bgp_settled(), name="bgp")
             await self._inputs.until_synced()
             settle()
+
+    async def _keep_bgp_statuses(self) -> None:
+        """Begin with the first term: a replica that never leads does not read them."""
+        await self._led.wait()
+        await self.bgp_statuses.run()
 
     async def _bgp_settled(self) -> None:
         """Have the verdicts looked at when it is known which objects there are."""
@@ -212,6 +232,8 @@ class Reconciler:
                     # Not before: what that reads must not hold up the first plan.
                     first = False
                     self._announcing.begin_term()
+                    self.bgp_statuses.begin_term()
+                    self._led.set()
             except Exception:
                 # The loop that must not die: a bug must not stop what still works, and
                 # planning from nothing gets rid of whatever the last plan left behind.

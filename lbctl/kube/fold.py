@@ -17,6 +17,7 @@ from typing import Any
 from lbctl.kube.crds.bfd_profile import parse_bfd_profile
 from lbctl.kube.crds.bgp_advertisement import parse_bgp_advertisement
 from lbctl.kube.crds.bgp_peer import parse_bgp_peer
+from lbctl.kube.crds.bgp_session_status import parse_session_status
 from lbctl.kube.crds.communities import parse_communities
 from lbctl.kube.crds.ip_address_pool import parse_pool
 from lbctl.kube.crds.l2_advertisement import parse_l2_advertisement
@@ -47,8 +48,10 @@ from lbctl.model.node import Node, SpeakerReport
 from lbctl.model.peer import BFDProfile, BGPPeer
 from lbctl.model.pool import Pool
 from lbctl.model.service import Service
+from lbctl.model.session import SessionReport
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.announced import Sent
+from lbctl.plan.audience import SessionKey
 
 SliceKey = tuple[ServiceKey, str]
 """An EndpointSlice by its Service and its own name: the reflector's key carries the grouping."""
@@ -147,6 +150,12 @@ def project_sent(body: Any) -> tuple[SentKey, Sent] | None:
     if status is None or sent is None or sent.family is None:
         return None
     return (status.service, sent.family), sent
+
+
+def project_session(body: Any) -> tuple[SessionKey, SessionReport] | None:
+    """Return what a speaker reports of a BGP session. No input of a snapshot, as with `Sent`."""
+    report = parse_session_status(body)
+    return None if report is None else ((report.node, report.peer), report)
 
 
 def project_profile(body: Any) -> tuple[ObjectKey, Configured[BFDProfile]] | None:

@@ -25,9 +25,9 @@ def run(name: str, progress: Progress) -> list[Answer]:
     """Return the client's answers, one for each address. Raises DemoError."""
     progress("creating a pool, an advertisement, three pods and three Services")
     for sample in sorted(SAMPLES.glob("*.yaml")):
-        _kubectl(name, "apply", "-f", str(sample))
-    _kubectl(name, "rollout", "status", "deployment/echo", "--timeout=60s")
-    _kubectl(
+        kubectl(name, "apply", "-f", str(sample))
+    kubectl(name, "rollout", "status", "deployment/echo", "--timeout=60s")
+    kubectl(
         name, "wait", *(f"service/{one}" for one in SERVICES),
         "--for=condition=lbctl.io/Allocated", "--timeout=30s",
     )  # fmt: skip
@@ -40,7 +40,7 @@ def run(name: str, progress: Progress) -> list[Answer]:
 
 def why(name: str) -> str:
     """Return what the Services' conditions say, for a demo that failed."""
-    found = json.loads(_kubectl(name, "get", "services", "-o", "json"))
+    found = json.loads(kubectl(name, "get", "services", "-o", "json"))
     lines = [
         f"{item['metadata']['name']}: {condition['reason']}: {condition['message']}"
         for item in found["items"]
@@ -49,7 +49,8 @@ def why(name: str) -> str:
     return "\n".join(lines)
 
 
-def _kubectl(name: str, *arguments: str) -> str:
+def kubectl(name: str, *arguments: str) -> str:
+    """Return what kubectl prints. Raises DemoError, with why no Service has its address."""
     done = lab.kubectl(name, arguments, capture_output=True)
     if done.returncode:
         raise DemoError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}\n{why(name)}")

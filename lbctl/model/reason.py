@@ -75,6 +75,7 @@ class Reason(enum.StrEnum):
     NO_PEER = "NoPeer"
     PEER_NOT_SELECTED = "PeerNotSelected"
     FAMILY_NOT_ON_SESSION = "FamilyNotOnSession"
+    SESSION_DOWN = "SessionDown"
     NOT_REPORTED = "NotReported"
     NOT_ELECTED = "NotElected"
 
@@ -436,10 +437,18 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         check=_GET_PEERS,
         cure="Set spec.dualStackAddressFamily: true on the BGPPeer, or add a peer of that family.",
     ),
+    Reason.SESSION_DOWN: Explanation(
+        title="No BGP session that is to carry the address is established",
+        cause="The nodes that are to announce it call their BGP peers, and none answers as it should: "
+        "it cannot be reached, or the two ends disagree in AS number, password or address.",
+        check="lbctl get sessions --lbctl-namespace {lbctl_namespace}",
+        cure="Do what the message of the session asks for, on the router or in the BGPPeer.",
+    ),
     Reason.NOT_REPORTED: Explanation(
         title="The node that is to announce the address has not reported that it does",
-        cause="A node is eligible and was elected, and no ServiceL2Status of a living speaker names "
-        "the address: the speaker is starting, has lost the API server, or may not write the object.",
+        cause="A node is to announce, and its speaker does not say that it does: no ServiceL2Status "
+        "names the address, or no BGPSessionStatus says that the peer has confirmed every route. The "
+        "speaker is starting, has lost the API server, or may not write the object.",
         check="lbctl get addresses --lbctl-namespace {lbctl_namespace}",
         cure="If it lasts, see the logs of the speaker pod on the node that the message names.",
     ),

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 from lbctl.model.address import Address
 from lbctl.model.allocation import Outcome
-from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
+from lbctl.model.names import LinkName, NodeName, PeerName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.pool import Pool, is_buggy
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.allocation import Plan
-from lbctl.plan.announced import Sent, unreported
+from lbctl.plan.announced import Sent, nearest, unreported
 from lbctl.plan.announcement import Announcement
+from lbctl.plan.checklist_steps import some
 from lbctl.plan.explain import Candidate, candidates_of
 from lbctl.plan.slots import slot_of
+from lbctl.plan.telling import NOBODY, PeerAnswer, Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class AddressUse:
     sent: tuple[NodeName, ...]
     refused: Refused | None
     """Why no speaker reports that it announces it; None if one does."""
+    peers: tuple[PeerName, ...] = ()
+    """The BGP peers that have confirmed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,8 @@ class AddressFacts:
     asking: tuple[Asking, ...]
     elsewhere: tuple[ServiceKey, ...]
     """Services that are not ours, or may not have it, whose status shows it."""
+    peers: tuple[PeerAnswer, ...] = ()
+    """What BGP peers are told of it; empty where nothing is about BGP."""
 
     @property
     def fine(self) -> bool:
@@ -84,7 +90,10 @@ class AddressFacts:
 
 
 def address_uses(
-    plan: Plan, announcement: Announcement, sent: Mapping[ServiceKey, tuple[Sent, ...]]
+    plan: Plan,
+    announcement: Announcement,
+    sent: Mapping[ServiceKey, tuple[Sent, ...]],
+    telling: Telling = NOBODY,
 ) -> tuple[AddressUse, ...]:
     """Return a row for every address that is given or lawfully shown, in the order of addresses."""
     given: dict[Address, dict[ServiceKey, PoolName]] = {}
@@ -93,7 +102,7 @@ def address_uses(
             for address, pool in zip(outcome.addresses, outcome.pools, strict=True):
                 given.setdefault(address, {})[key] = pool
     return tuple(
-        _use(address, given.get(address, {}), announcement, sent)
+        _use(address, given.get(address, {}), announcement, sent, telling)
         for address in sorted({*given, *announcement.addresses}, key=slot_of)
     )
 
@@ -104,9 +113,11 @@ def explain_address(
     plan: Plan,
     announcement: Announcement,
     sent: Mapping[ServiceKey, tuple[Sent, ...]],
+    *,
+    telling: Telling = NOBODY,
 ) -> AddressFacts:
     """Return the facts on one address, whether anybody has it or not."""
-    uses = {use.address: use for use in address_uses(plan, announcement, sent)}
+    uses = {use.address: use for use in address_uses(plan, announcement, sent, telling)}
     use = uses.get(address)
     pools = tuple(_holding(address, snapshot, plan))
     known = announcement.addresses.get(address)
@@ -125,6 +136,7 @@ def explain_address(
         candidates=() if known is None else candidates_of(known, use.sent if use else ()),
         asking=tuple(_asking(address, snapshot, plan)),
         elsewhere=elsewhere,
+        peers=() if known is None else telling.answers(address),
     )
 
 
@@ -133,6 +145,7 @@ def _use(
     given: Mapping[ServiceKey, PoolName],
     announcement: Announcement,
     sent: Mapping[ServiceKey, tuple[Sent, ...]],
+    telling: Telling,
 ) -> AddressUse:
     known = announcement.addresses.get(address)
     services = tuple(dict.fromkeys([*(known.services if known else ()), *sorted(given)]))
@@ -141,13 +154,21 @@ def _use(
             one.node for key in services for one in sent.get(key, ()) if one.tells_of(address)
         )
     )
+    peers: tuple[PeerName, ...] = ()
     if known is None:
         refused: Refused | None = Refused(
             reason=Reason.NOT_ALLOCATED,
             detail="no status shows the address yet; the controller writes it",
         )
     else:
+        # Its lawful holders are told alike.
+        holder = known.services[0]
+        peers = telling.told(holder, address)
         refused = known.refused if told else unreported(known)
+        if peers:
+            refused = None
+        elif refused is not None and not told:
+            refused = nearest(refused, telling.why_not(holder, address))
     return AddressUse(
         address=address,
         pool=known.pool if known else next(iter(given.values()), None),
@@ -156,6 +177,7 @@ def _use(
         links=known.links if known else (),
         sent=told,
         refused=refused,
+        peers=peers,
     )
 
 
@@ -207,7 +229,9 @@ def _verdict(
     if use is not None:
         names = ", ".join(map(str, use.services))
         if use.refused is None:
-            return f"in use by {names}, announced by node {use.owner}"
+            ways = [f"node {use.owner}"] if use.owner is not None and use.sent else []
+            ways += [f"BGP to {some(use.peers)}"] if use.peers else []
+            return f"in use by {names}, announced by {' and by '.join(ways)}"
         by = "not reported" if use.owner is not None else "announced by nobody"
         return f"in use by {names}, {by}: {use.refused.reason}: {use.refused.detail}"
     if elsewhere:

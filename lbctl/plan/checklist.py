@@ -20,6 +20,7 @@ from lbctl.model.outcome import Refused
 from lbctl.model.pods import Backing
 from lbctl.model.reason import Reason
 from lbctl.model.service import Service, TrafficPolicy
+from lbctl.plan.announced import nearest
 from lbctl.plan.announcement import AddressPlan, Announcement
 from lbctl.plan.checklist_backends import (
     kube_proxy,
@@ -29,6 +30,7 @@ from lbctl.plan.checklist_backends import (
     selector,
     target_ports,
 )
+from lbctl.plan.checklist_bgp import sessions_step
 from lbctl.plan.checklist_steps import (
     Answer,
     Commands,
@@ -41,6 +43,7 @@ from lbctl.plan.checklist_steps import (
     some,
 )
 from lbctl.plan.explain import ServiceExplanation
+from lbctl.plan.telling import NOBODY, Telling
 
 NO_POOL: Final = frozenset(
     {
@@ -72,6 +75,7 @@ def checklist(
     slices: Mapping[str, EndpointSlice],
     backing: Backing,
     *,
+    telling: Telling = NOBODY,
     lbctl_namespace: str,
     api_group: str,
 ) -> Checklist:
@@ -90,12 +94,13 @@ def checklist(
             *_ours(service, commands),
             _pool(explanation, commands),
             _address(explanation, commands),
-            _advertisement(service, plans, announcement, commands),
-            _nodes(service, plans, commands),
+            _advertisement(service, plans, announcement, telling, commands),
+            _nodes(service, plans, telling, commands),
             selector(service, slices, backing, commands),
             ready(service, slices, plans, backing, commands),
             target_ports(service, backing, commands),
-            local(service, plans, commands),
+            local(service, plans, telling, commands),
+            *sessions_step(service, plans, telling, commands),
             _announced(explanation, plans, commands),
             kube_proxy(backing, commands),
             _source(service, commands),
@@ -165,37 +170,54 @@ def _address(explanation: ServiceExplanation, commands: Commands) -> Step:
 
 
 def _advertisement(
-    service: Service, plans: list[AddressPlan], announcement: Announcement, commands: Commands
+    service: Service,
+    plans: list[AddressPlan],
+    announcement: Announcement,
+    telling: Telling,
+    commands: Commands,
 ) -> Step:
     name = "advertisement"
     if not plans:
         return nothing_shown(name, commands.advertisements)
     names: dict[str, None] = {}
     for plan in plans:
+        by_bgp = telling.covering(service, plan.pool)
         uncovered = announcement.reaches.uncovered(service, plan.pool)
-        if uncovered is not None:
-            return refused(name, uncovered.reason, uncovered.detail, commands.advertisements)
+        if uncovered is not None and not by_bgp:
+            unheard = telling.why_not(service.key, plan.address)
+            why = nearest(uncovered, unheard)
+            confirm = commands.advertisements
+            if why is unheard:
+                confirm = commands.bgp_advertisements
+            return refused(name, why.reason, why.detail, confirm)
         matching = announcement.reaches.matching(service, plan.pool)
         names |= dict.fromkeys(one.name for one in matching)
+        names |= dict.fromkeys(f"{one} (BGP)" for one in by_bgp)
     return ok(name, ", ".join(names), commands.advertisements)
 
 
-def _nodes(service: Service, plans: list[AddressPlan], commands: Commands) -> Step:
+def _nodes(
+    service: Service, plans: list[AddressPlan], telling: Telling, commands: Commands
+) -> Step:
     name = "eligible nodes"
     if not plans:
         return nothing_shown(name, commands.nodes)
     able: dict[NodeName, None] = {}
     for plan in plans:
         part = part_of(plan, service)
-        if not part.reach.able:
+        by_bgp = telling.able(service, plan.address)
+        if not part.reach.able and not by_bgp:
+            unheard = telling.why_not(service.key, plan.address)
             reasons = {why.reason for why in part.reach.unable.values()}
-            if reasons == {Reason.NO_ADVERTISEMENT}:
+            uncovered = unheard is None or unheard.reason is Reason.NO_ADVERTISEMENT
+            if reasons == {Reason.NO_ADVERTISEMENT} and uncovered:
                 return not_reached(name, "no advertisement names nodes", commands.nodes)
             why = plan.refused or Refused(
                 reason=Reason.NO_SPEAKER, detail=f"there is no node to announce {plan.address}"
             )
+            why = nearest(why, unheard)
             return refused(name, why.reason, why.detail, commands.nodes)
-        able |= dict.fromkeys(part.reach.able)
+        able |= dict.fromkeys([*part.reach.able, *by_bgp])
     return ok(name, some(able), commands.nodes)
 
 
@@ -211,10 +233,14 @@ def _announced(
         plan = lawful.get(one.address)
         if plan is None:
             continue
+        if one.told and one.sent is None:
+            said.append(f"{one.address} by BGP to {some(one.told)}")
+            continue
         if plan.owner is None:
             text = f"{one.address} by nobody"
             answer = Answer.NOT_REACHED
-            said.append(text if plan.refused is None else f"{text} ({plan.refused.reason})")
+            why = one.refused or plan.refused
+            said.append(text if why is None else f"{text} ({why.reason})")
             continue
         text = f"{one.address} by {plan.owner}"
         if one.sent is None and one.refused is not None:

@@ -30,6 +30,7 @@ from lbctl.plan.checklist_steps import (
     refused,
     some,
 )
+from lbctl.plan.telling import Telling
 
 _NO_PORT: Final = (
     "Write the name of a container's port, or its number, into spec.ports[].targetPort."
@@ -125,7 +126,7 @@ def target_ports(service: Service, backing: Backing, commands: Commands) -> Step
     return ok(name, f"{targets}: declared by {_count(backing.pods)}", commands.container_ports)
 
 
-def local(service: Service, plans: list[AddressPlan], commands: Commands) -> Step:
+def local(service: Service, plans: list[AddressPlan], telling: Telling, commands: Commands) -> Step:
     """Judge externalTrafficPolicy Local: a node that may announce needs an endpoint of its own."""
     name = "local endpoints"
     if service.traffic_policy is not TrafficPolicy.LOCAL:
@@ -135,11 +136,16 @@ def local(service: Service, plans: list[AddressPlan], commands: Commands) -> Ste
     nodes: dict[NodeName, None] = {}
     for plan in plans:
         part = part_of(plan, service)
-        if not part.reach.able or not part.endpoints.usable:
+        telling_nodes = telling.nodes(service.key, plan.address)
+        if telling_nodes:
+            nodes |= dict.fromkeys((*part.nodes, *telling_nodes))
+            continue
+        able_nodes = {*part.reach.able, *telling.able(service, plan.address)}
+        if not able_nodes or not part.endpoints.usable:
             detail = "no node may announce, or no endpoint is usable"
             return not_reached(name, detail, commands.slices)
         if not part.nodes:
-            able = some(part.reach.able)
+            able = some(able_nodes)
             have = some(part.endpoints.ready_nodes | part.endpoints.draining_nodes)
             detail = (
                 f"externalTrafficPolicy is Local, {able} may announce, and the usable endpoints "

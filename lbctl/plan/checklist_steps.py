@@ -98,7 +98,9 @@ class Commands:
             '{.spec.containers[*].ports}{"\\n"}{end}\''
         )
         self.target_ports = _fields(f"{inside} get service {key.name}", ".spec.ports")
+        self.bgp_advertisements = f"{own} get bgpadvertisements.{api_group} -o yaml"
         self.sent = f"{own} get servicel2statuses.{api_group}"
+        self.sessions = f"lbctl get sessions --lbctl-namespace {lbctl_namespace}"
         self.proxies = "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide"
 
 

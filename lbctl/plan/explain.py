@@ -8,18 +8,19 @@ words, as the conditions, Events and the speakers themselves.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lbctl.model.address import Address
 from lbctl.model.allocation import NotOurs, Outcome, Tried
-from lbctl.model.names import LinkName, NodeName, PoolName, ServiceKey
+from lbctl.model.names import LinkName, NodeName, PeerName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
-from lbctl.plan.announced import Sent, why_not
+from lbctl.plan.announced import Sent, nearest, why_not
 from lbctl.plan.announcement import AddressPlan, Announcement
 from lbctl.plan.eligibility import Verdict
 from lbctl.plan.endpoints import EndpointCount
+from lbctl.plan.telling import NOBODY, PeerAnswer, Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Candidate:
 class AddressExplanation:
     """Hold intent (`owner`, `candidates`) and what was sent (`sent`) for one address.
 
-    `refused` says why no speaker reports it: nobody may announce, or the owner has not said so.
+    These are of ARP and NDP; `peers` has the answers for BGP, empty where nothing is about it.
+    `refused` says why no speaker reports it by either: nobody may announce, or has said so.
     """
 
     address: Address
@@ -50,6 +52,9 @@ class AddressExplanation:
     candidates: tuple[Candidate, ...]
     endpoints: EndpointCount | None
     sent: Sent | None
+    told: tuple[PeerName, ...] = ()
+    """The BGP peers that have confirmed every route of a node that tells of it."""
+    peers: tuple[PeerAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +87,14 @@ def explain_service(
     outcome: Outcome | NotOurs,
     announcement: Announcement,
     sent: tuple[Sent, ...],
+    telling: Telling = NOBODY,
+    *,
+    brief: bool = False,
 ) -> ServiceExplanation:
-    """Return the explanation of a Service; `outcome` is the allocator's word on it."""
+    """Return the explanation of a Service; `outcome` is the allocator's word on it.
+
+    `brief`: without the answers for every BGP peer and node, for who explains 10,000 Services.
+    """
     allocated = outcome.addresses if isinstance(outcome, Outcome) else ()
     shown = service.addresses if isinstance(outcome, Outcome) else ()
     return ServiceExplanation(
@@ -96,7 +107,14 @@ def explain_service(
         allocated=allocated,
         shown=service.addresses,
         trace=outcome.trace if isinstance(outcome, Outcome) else (),
-        addresses=tuple(_address(one, service, announcement, sent) for one in shown),
+        addresses=tuple(
+            replace(
+                _address(one, service, announcement, sent, telling),
+                told=telling.told(service.key, one),
+                peers=() if brief else telling.answers(one),
+            )
+            for one in shown
+        ),
     )
 
 
@@ -110,17 +128,22 @@ def _detail(outcome: Outcome | NotOurs) -> str:
 
 
 def _address(
-    address: Address, service: Service, announcement: Announcement, sent: tuple[Sent, ...]
+    address: Address,
+    service: Service,
+    announcement: Announcement,
+    sent: tuple[Sent, ...],
+    telling: Telling,
 ) -> AddressExplanation:
     plan = announcement.addresses.get(address)
     reported = next((one for one in sent if one.tells_of(address)), None)
+    refused = unannounced(service, address, announcement, reported is not None, telling)
     if plan is None or address in announcement.unlawful.get(service.key, {}):
         return AddressExplanation(
             address=address,
             pool=None,
             owner=None,
             links=(),
-            refused=why_not(announcement, service, address),
+            refused=refused,
             candidates=(),
             endpoints=None,
             sent=reported,
@@ -130,11 +153,32 @@ def _address(
         pool=plan.pool,
         owner=plan.owner,
         links=plan.links,
-        refused=plan.refused or (None if reported else why_not(announcement, service, address)),
+        refused=refused,
         candidates=candidates_of(plan, () if reported is None else (reported.node,)),
         endpoints=plan.endpoints,
         sent=reported,
     )
+
+
+def unannounced(
+    service: Service,
+    address: Address,
+    announcement: Announcement,
+    reported: bool,
+    telling: Telling,
+) -> Refused | None:
+    """Return why nobody announces an address that the Service shows; None if somebody does.
+
+    `reported` says that a speaker reports it for ARP and NDP.
+    """
+    if telling.told(service.key, address):
+        return None
+    plan = announcement.addresses.get(address)
+    lawful = plan is not None and address not in announcement.unlawful.get(service.key, {})
+    if reported and lawful and plan is not None:
+        return plan.refused
+    refused = why_not(announcement, service, address)
+    return nearest(refused, telling.why_not(service.key, address) if lawful else None)
 
 
 def candidates_of(plan: AddressPlan, senders: Container[NodeName]) -> tuple[Candidate, ...]:

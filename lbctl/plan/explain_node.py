@@ -21,6 +21,8 @@ from lbctl.plan.announced import Sent
 from lbctl.plan.announcement import Announcement
 from lbctl.plan.eligibility import Eligible, believed, link_verdict, node_refusal, selects_node
 from lbctl.plan.explain import ServiceExplanation
+from lbctl.plan.explain_peer import SessionAnswer, node_sessions
+from lbctl.plan.telling import NOBODY, Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +79,22 @@ class NodeFacts:
     for_service: tuple[ForService, ...]
     for_service_detail: str
     """Why there is nothing to say for the Service: it has no address."""
+    sessions: tuple[SessionAnswer, ...] = ()
+    """With each BGPPeer."""
+    bgp_advertisements: tuple[str, ...] = ()
+    """BGPAdvertisements that select the node."""
 
     @property
     def fine(self) -> bool:
         """Return whether there is nothing to repair; that another node was elected is no fault."""
         well = (Reason.ANNOUNCED, Reason.NOT_ELECTED)
+        addresses = {one.address for one in self.for_service}
+        served = {one.address for one in self.for_service if one.reason in well}
         return (
             self.eligible
             and not self.for_service_detail
-            and all(one.reason in well for one in self.for_service)
+            and addresses == served
+            and all(one.fine for one in self.sessions)
         )
 
 
@@ -95,6 +104,8 @@ def explain_node(
     announcement: Announcement,
     sent: Mapping[ServiceKey, tuple[Sent, ...]],
     asked: ServiceExplanation | None = None,
+    *,
+    telling: Telling = NOBODY,
 ) -> NodeFacts:
     """Return the facts on a node of the snapshot; `asked` is the Service of `--service`."""
     node = snapshot.nodes[name]
@@ -118,6 +129,12 @@ def explain_node(
         service=asked.service if asked else None,
         for_service=_for_service(name, asked) if asked else (),
         for_service_detail=_without_address(asked) if asked else "",
+        sessions=tuple(node_sessions(name, telling)) if telling.used else (),
+        bgp_advertisements=tuple(
+            entry.spec.name
+            for _, entry in sorted(snapshot.bgp_advertisements.items())
+            if entry.spec is not None and selects_node(entry.spec, node)
+        ),
     )
 
 
@@ -191,20 +208,35 @@ def _announces(
 
 
 def _for_service(name: NodeName, asked: ServiceExplanation) -> tuple[ForService, ...]:
-    return tuple(
-        ForService(
-            address=one.address,
-            announces=candidate.announces,
-            reason=candidate.reason,
-            detail=candidate.detail,
-        )
-        for one in asked.addresses
-        for candidate in one.candidates
-        if candidate.node == name
-    )
+    found = []
+    for one in asked.addresses:
+        by_bgp = any(answer.told and name in answer.nodes for answer in one.peers)
+        found += [
+            ForService(
+                address=one.address,
+                announces=candidate.announces,
+                reason=candidate.reason,
+                detail=candidate.detail,
+            )
+            for candidate in one.candidates
+            if candidate.node == name
+            and not (by_bgp and candidate.reason is Reason.NO_ADVERTISEMENT)
+        ]
+        found += [
+            ForService(
+                address=one.address,
+                announces=answer.told,
+                reason=answer.reason,
+                detail=f"BGP, {f'peer {answer.peer}' if answer.peer else 'any peer'}: "
+                f"{answer.detail}",
+            )
+            for answer in one.peers
+            if name in answer.nodes
+        ]
+    return tuple(found)
 
 
 def _without_address(asked: ServiceExplanation) -> str:
-    if any(one.candidates for one in asked.addresses):
+    if any(one.candidates or one.peers for one in asked.addresses):
         return ""
     return f"{asked.reason}: {asked.detail}"

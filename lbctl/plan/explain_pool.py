@@ -8,10 +8,11 @@ Called by `lbctl explain pool`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lbctl.model.address import Address, Family
-from lbctl.model.advertisement import L2Advertisement
+from lbctl.model.advertisement import Advertisement, BGPAdvertisement
 from lbctl.model.allocation import Outcome
 from lbctl.model.configuration import Configured
 from lbctl.model.names import ObjectKey, PoolName, ServiceKey
@@ -19,9 +20,12 @@ from lbctl.model.pool import Pool, ServiceAllocation
 from lbctl.model.reason import Reason
 from lbctl.model.selector import Operator, Requirement, Selector
 from lbctl.model.snapshot import Snapshot
+from lbctl.plan.advertisements import covers, unknown_communities
 from lbctl.plan.allocation import Plan
 from lbctl.plan.announced import advertisement_lines
 from lbctl.plan.announcement import Announcement
+from lbctl.plan.communities import judge_communities
+from lbctl.plan.pools import join_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +47,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covering:
-    """Hold an L2Advertisement that covers the pool, and what it narrows."""
+    """Hold an advertisement that covers the pool, and what it narrows."""
 
     name: str
     narrows: str
-    """Empty if it speaks of every node, Service and interface."""
+    """Empty if it speaks of every node, Service and interface (or BGP peer)."""
+    waits: str = ""
+    """Why it is not in effect; empty if it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +70,20 @@ class PoolFacts:
     """Who may get an address of it, in one sentence."""
     services: tuple[Member, ...]
     advertisements: tuple[Covering, ...]
+    bgp_advertisements: tuple[Covering, ...]
     rejected_advertisements: tuple[str, ...]
-    """L2Advertisements that cannot be read: one of them may be meant for this pool."""
+    """Advertisements that cannot be read: one of them may be meant for this pool."""
     cure: tuple[str, ...]
     """The object that makes the pool announced, as lines of YAML; empty if one covers it."""
 
     @property
     def fine(self) -> bool:
-        return self.accepted and bool(self.advertisements)
+        return self.accepted and self.covered
+
+    @property
+    def covered(self) -> bool:
+        """Return whether some advertisement in effect, of either protocol, covers the pool."""
+        return bool(self.advertisements) or any(not one.waits for one in self.bgp_advertisements)
 
 
 def pool_key(name: str, snapshot: Snapshot) -> ObjectKey | None:
@@ -92,6 +104,8 @@ def explain_pool(
     name = PoolName(key.name)
     verdict = plan.verdicts[key]
     covering = announcement.reaches.covering(name)
+    by_bgp = tuple(_bgp_covering(snapshot, entry))
+    covered = bool(covering) or any(not one.waits for one in by_bgp)
     return PoolFacts(
         pool=name,
         accepted=verdict.accepted,
@@ -101,11 +115,17 @@ def explain_pool(
         families=_families(name, entry, plan),
         users=_users(entry.spec),
         services=tuple(_members(name, plan)),
-        advertisements=tuple(Covering(name=one.name, narrows=_narrows(one)) for one in covering),
-        rejected_advertisements=tuple(
-            one.name for one, found in sorted(snapshot.advertisements.items()) if found.spec is None
+        advertisements=tuple(Covering(name=one.name, narrows=narrows(one)) for one in covering),
+        bgp_advertisements=by_bgp,
+        rejected_advertisements=(
+            *(one.name for one, found in sorted(snapshot.advertisements.items()) if not found.spec),
+            *(
+                one.name
+                for one, found in sorted(snapshot.bgp_advertisements.items())
+                if not found.spec
+            ),
         ),
-        cure=() if covering else advertisement_lines(key, snapshot.advertisements, api_version),
+        cure=() if covered else advertisement_lines(key, snapshot.advertisements, api_version),
     )
 
 
@@ -161,7 +181,18 @@ def _rule(rule: ServiceAllocation | None) -> str:
     return f"{who} (serviceAllocation, {priority})"
 
 
-def _narrows(advertisement: L2Advertisement) -> str:
+def _bgp_covering(snapshot: Snapshot, pool: Configured[Pool]) -> Iterator[Covering]:
+    aliases = judge_communities(snapshot.communities).values
+    for _, entry in sorted(snapshot.bgp_advertisements.items()):
+        if entry.spec is not None and covers(entry.spec, pool):
+            missing = unknown_communities(entry.spec, aliases)
+            yield Covering(
+                name=entry.spec.name, narrows=narrows(entry.spec), waits=join_problems(missing)
+            )
+
+
+def narrows(advertisement: Advertisement) -> str:
+    """Return in words what an advertisement speaks of less than all; empty if of everything."""
     parts = []
     if advertisement.node_selectors:
         nodes = " or ".join(selector_text(one) for one in advertisement.node_selectors)
@@ -169,7 +200,10 @@ def _narrows(advertisement: L2Advertisement) -> str:
     if advertisement.service_selectors:
         services = " or ".join(selector_text(one) for one in advertisement.service_selectors)
         parts.append(f"Services with {services}")
-    if advertisement.interfaces:
+    if isinstance(advertisement, BGPAdvertisement):
+        if advertisement.peers:
+            parts.append(f"peers {', '.join(sorted(advertisement.peers))}")
+    elif advertisement.interfaces:
         parts.append(f"interfaces {', '.join(sorted(advertisement.interfaces))}")
     return "; ".join(parts)
 

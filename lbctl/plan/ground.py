@@ -9,7 +9,7 @@ serve, and one that is dead has no session. Called by `lbctl.plan.routes`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lbctl.model.address import Address, Family, family_of
@@ -106,6 +106,18 @@ class Ground:
         """Return whether a set of able nodes that a plan asked for is another one now."""
         return any(
             after.able(family, names) != able for (family, names), able in self._able.items()
+        )
+
+    def on(self, name: NodeName) -> Ground:
+        """Return the ground of another node of the same snapshot; what they share is not redone."""
+        node = self.nodes.get(name)
+        return replace(
+            self,
+            node=name,
+            refused=silence(name, node, self.speakers.get(name)),
+            sessions=Sessions() if node is None else sessions(self.peers, node),
+            selected=_selected(self.offers, node),
+            _told={},
         )
 
     def matching(self, service: Service, pool: PoolName) -> tuple[Offer, ...]:
@@ -248,20 +260,23 @@ def ground_of(snapshot: Snapshot, name: NodeName) -> Ground:
             offers[spec.name] = Offer(advertisement=spec, attributes=_attributes(spec, aliases))
     return Ground(
         node=name,
-        refused=_node_refusal(name, node, snapshot.speakers.get(name)),
+        refused=silence(name, node, snapshot.speakers.get(name)),
         sessions=Sessions() if node is None else sessions(snapshot.peers, node),
         offers=offers,
-        selected=frozenset(
-            offer.name
-            for offer in offers.values()
-            # A node that does not exist is refused as such, not by selectors.
-            if node is None or selects_node(offer.advertisement, node)
-        ),
+        selected=_selected(offers, node),
         waiting=tuple(waiting),
         pools=pools_by_name(snapshot.pools),
         nodes=dict(snapshot.nodes),
         speakers=dict(snapshot.speakers),
         peers=dict(snapshot.peers),
+    )
+
+
+def _selected(offers: Mapping[str, Offer], node: Node | None) -> frozenset[str]:
+    """Return the advertisements that select the node."""
+    # A node that does not exist is refused as such, not by selectors.
+    return frozenset(
+        one.name for one in offers.values() if node is None or selects_node(one.advertisement, node)
     )
 
 
@@ -310,9 +325,8 @@ def _attributes(advertisement: BGPAdvertisement, aliases: Mapping[str, Community
     )
 
 
-def _node_refusal(
-    name: NodeName, node: Node | None, report: SpeakerReport | None
-) -> Refused | None:
+def silence(name: NodeName, node: Node | None, report: SpeakerReport | None) -> Refused | None:
+    """Return why the node announces nothing at all by BGP, or None if it may."""
     if node is None:
         return Refused(reason=Reason.NO_SPEAKER, detail=f"the cluster has no node {name}")
     return barred(node, report) or leaving(node, report)

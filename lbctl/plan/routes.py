@@ -114,12 +114,12 @@ def plan_routes(
 ) -> RoutePlan:
     """Return the plan of `node` for `snapshot`, judging again only what `changed` can touch."""
     if previous is None or changed.everything:
-        return _full_plan(snapshot, ground_of(snapshot, node), load_balancer_class)
+        return plan_on(ground_of(snapshot, node), snapshot, load_balancer_class)
     ground, again = previous.ground, frozenset[Address]()
     if changed.nodes:
         ground = ground_of(snapshot, node)
         if not ground.stands_as(previous.ground):
-            return _full_plan(snapshot, ground, load_balancer_class)
+            return plan_on(ground, snapshot, load_balancer_class)
         if previous.ground.others_moved(ground):
             again = frozenset(a for a, plan in previous.addresses.items() if plan.hinges)
     claims, touched = claims_after(
@@ -128,17 +128,43 @@ def plan_routes(
     return _judged(replace(previous, ground=ground, claims=claims), snapshot, touched | again)
 
 
-def _full_plan(snapshot: Snapshot, ground: Ground, load_balancer_class: str | None) -> RoutePlan:
-    empty = RoutePlan(
+def routes_alone(
+    ground: Ground, snapshot: Snapshot, claimants: Mapping[Address, frozenset[ServiceKey]]
+) -> RoutePlan:
+    """Return the plan for these addresses alone; `claimants` are all Services that show each."""
+    plan = _bare(ground, Claims(claimants=claimants))
+    return replace(_judged(plan, snapshot, claimants), news=None)
+
+
+def plan_beside(
+    plan: RoutePlan, snapshot: Snapshot, node: NodeName, addresses: frozenset[Address]
+) -> RoutePlan:
+    """Return the plan of another node of the same snapshot that stands as the plan's own does.
+
+    `addresses` are those of which the two may decide otherwise: of `Local` Services.
+    """
+    ground = replace(plan.ground, node=node)
+    touched = addresses & plan.claims.claimants.keys()
+    return replace(_judged(replace(plan, ground=ground), snapshot, touched), news=None)
+
+
+def plan_on(ground: Ground, snapshot: Snapshot, load_balancer_class: str | None) -> RoutePlan:
+    """Return the plan of the ground's node from nothing."""
+    claims = claims_of(snapshot.services, load_balancer_class)
+    plan = _judged(_bare(ground, claims), snapshot, claims.claimants)
+    return replace(plan, news=None)
+
+
+def _bare(ground: Ground, claims: Claims) -> RoutePlan:
+    """Return a plan in which nothing has been judged yet."""
+    return RoutePlan(
         ground=ground,
-        claims=claims_of(snapshot.services, load_balancer_class),
+        claims=claims,
         unlawful={},
         addresses={},
         demand=Demand(),
         tables=dict.fromkeys(ground.sessions.kept, Table()),
     )
-    plan = _judged(empty, snapshot, empty.claims.claimants)
-    return replace(plan, news=None)
 
 
 def _judged(before: RoutePlan, snapshot: Snapshot, touched: Iterable[Address]) -> RoutePlan:
@@ -158,7 +184,7 @@ def _judged(before: RoutePlan, snapshot: Snapshot, touched: Iterable[Address]) -
         )
         has = None
         if pool is not None:
-            has = addresses[address] = _judge(ground, snapshot, address, pool, holders)
+            has = addresses[address] = judge_address(ground, snapshot, address, pool, holders)
         if had != has:
             gone += [had] if had is not None else []
             come += [has] if has is not None else []
@@ -188,7 +214,7 @@ def _judged(before: RoutePlan, snapshot: Snapshot, touched: Iterable[Address]) -
     )
 
 
-def _judge(
+def judge_address(
     ground: Ground,
     snapshot: Snapshot,
     address: Address,

@@ -135,6 +135,10 @@ _OF_THE_CONTROLLER: Final = (
         "Services that are ours by the reason of Announced that they show.",
         "reason",
     ),
+    _gauge(
+        "lbctl_bgp_statuses_waiting",
+        "ServiceBGPStatus objects that may differ from what is counted and wait for their turn.",
+    ),
     _gauge("lbctl_config_accepted", "1 if a configuration object is in effect.", "kind", "name"),
     _gauge(
         "lbctl_controller_problems",

@@ -88,6 +88,7 @@ def session_report(
     course: Course,
     *,
     status: SessionStatus | None,
+    wanted: int,
     absent: str,
     own: Address | None,
     other: Address | None,
@@ -96,7 +97,8 @@ def session_report(
 ) -> SessionReport:
     """Return what BGPSessionStatus should say.
 
-    `status` is that of the session, None where none is held, and then `absent` says why. `own`
+    `status` is that of the session, None where none is held, and then `absent` says why. `wanted`
+    are the routes that the peer is to have, which the session may not have heard of yet. `own`
     and `other` are the ends of its connection. `observed` says that the peer's TCP has confirmed
     every byte of the table; until then the routes that it had confirmed before stand.
     """
@@ -122,7 +124,7 @@ def session_report(
         capabilities=capabilities(terms) if terms is not None else (),
         resets=course.resets,
         last_notification=course.notified,
-        wanted=status.routes_wanted if status is not None else 0,
+        wanted=wanted,
         sent=sent,
         acknowledged=acknowledged,
     )

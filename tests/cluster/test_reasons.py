@@ -16,8 +16,9 @@ import pytest
 from lbctl.model.names import NodeName, PoolName, ServiceKey
 from lbctl.model.reason import Reason
 from lbctl.plan.explain import advice
+from tests.cluster import scenes, scenes_bgp
 from tests.cluster.breaking import LAST
-from tests.cluster.scenes import SCENES, Scene
+from tests.cluster.scenes import Scene
 from tests.cluster.test_telling import shell
 from tests.support.cluster import DEADLINE_S, PRODUCT, Cluster, echo, eventually, service
 
@@ -26,6 +27,9 @@ pytestmark = pytest.mark.cluster
 TRANSCRIPTS = Path(__file__).parent / "reasons"
 IMPOSSIBLE = {Reason.NO_CLUSTER_IP}
 """The API server itself refuses what would lead to them: see the last test."""
+SCENES = sorted(
+    (*scenes.SCENES, *scenes_bgp.SCENES), key=lambda scene: list(Reason).index(scene.reason)
+)
 MISSING = "(none)"
 """Stands where nothing is written yet."""
 
@@ -49,7 +53,7 @@ def played(stage: Cluster, scene: Scene) -> Iterator[Cluster]:
             yield stage
     finally:
         stage.kube("-n", "default", "delete", "service", "-l", "!provider", "--ignore-not-found")
-        for kind in ("ipaddresspools", "l2advertisements"):
+        for kind in ("ipaddresspools", "l2advertisements", *scenes_bgp.KINDS):
             stage.kube("-n", PRODUCT, "delete", kind, "--all")
         if scene.state is not nullcontext:
             words = f"lbctl explain node {LAST}"

@@ -221,5 +221,5 @@ def test_a_client_loses_no_packet_while_the_speaker_is_killed_and_comes_back(
     finally:
         speaker.kill()
     sent, answered = counts
-    assert sent > 50
+    assert sent > 10, "the client has hardly asked"
     assert (sent == answered) == (restart == "graceful"), counts

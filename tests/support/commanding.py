@@ -196,3 +196,49 @@ ADVERTISEMENT: tuple[str, dict[str, Any]] = (
     "l2advertisements",
     {"metadata": {"name": "all", "namespace": NAMESPACE, "uid": "a"}, "spec": {}},
 )
+
+
+def peer(
+    name: str = "tor", address: str = "192.0.2.250", **spec: Any
+) -> tuple[str, dict[str, Any]]:
+    """Return a BGPPeer of every node, unless `spec` selects some."""
+    values = {"myASN": 64500, "peerASN": 64501, "peerAddress": address, **spec}
+    return (
+        "bgppeers",
+        {"metadata": {"name": name, "namespace": NAMESPACE, "uid": name}, "spec": values},
+    )
+
+
+def bgp_advertisement(name: str = "bgp", **spec: Any) -> tuple[str, dict[str, Any]]:
+    """Return a BGPAdvertisement of every pool to every peer, unless `spec` says less."""
+    return (
+        "bgpadvertisements",
+        {"metadata": {"name": name, "namespace": NAMESPACE, "uid": name}, "spec": spec},
+    )
+
+
+def bgp_session(
+    node_name: str,
+    peer_name: str = "tor",
+    state: str = "Established",
+    routes: tuple[int, int, int] = (1, 1, 1),
+    **status: Any,
+) -> tuple[str, dict[str, Any]]:
+    """Return the BGPSessionStatus of the speaker that `speaker` describes; `routes` are wanted,
+    sent and acknowledged ones."""
+    wanted, done, acknowledged = routes
+    return (
+        "bgpsessionstatuses",
+        {
+            "metadata": {"name": f"{node_name}.{peer_name}", "namespace": NAMESPACE},
+            "status": {
+                "node": node_name,
+                "peer": peer_name,
+                "incarnation": "1",
+                "state": state,
+                "since": "2026-01-01T00:00:00Z",
+                "routes": {"wanted": wanted, "sent": done, "acknowledged": acknowledged},
+                **status,
+            },
+        },
+    )

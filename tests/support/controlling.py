@@ -15,6 +15,7 @@ from lbctl.api.lease import LeaseTimes
 from lbctl.api.pace import Pace
 from lbctl.api.session import ApiSession
 from lbctl.controller.announcing import AnnouncingPace
+from lbctl.controller.bgp_statuses import StatusPace
 from lbctl.controller.main import Parts, compose, run_parts
 from lbctl.controller.reconciler import ReconcilerPace
 from lbctl.controller.settings import read_settings
@@ -78,7 +79,9 @@ async def start(
     settings = read_settings(arguments, {})
     credentials = api.credentials()
     session = ApiSession(credentials, timeout_s=5.0)
-    reconciling = ReconcilerPace(announcing=AnnouncingPace(settle_s=settle_s))
+    reconciling = ReconcilerPace(
+        announcing=AnnouncingPace(settle_s=settle_s), bgp_statuses=StatusPace(settle_s=settle_s)
+    )
     parts = compose(settings, credentials, session, times=times, pace=PACE, reconciling=reconciling)
     return Running(parts, session)
 

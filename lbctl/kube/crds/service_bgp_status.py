@@ -147,6 +147,33 @@ class ServiceBGPStatus:
     resource_version: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceBGPStatusFound:
+    """Hold an object of ours as it is; `said` is None while it was only created."""
+
+    service: ServiceKey
+    resource_version: str
+    said: ServiceBGPStatus | None
+
+
+def find_service_bgp_status(body: Any, group: str) -> ServiceBGPStatusFound | None:
+    """Return the object if it is ours: its name follows from the Service that it speaks of.
+
+    Between creation and the first status the labels say which Service that is.
+    """
+    metadata = metadata_of(body)
+    if metadata is None:
+        return None
+    said = parse_service_bgp_status(body)
+    names = [metadata.labels.get(f"{group}/service-{part}", "") for part in ("namespace", "name")]
+    service = ServiceKey(*names) if said is None else said.service
+    if service_status_name(service) != metadata.name:
+        return None
+    return ServiceBGPStatusFound(
+        service=service, resource_version=metadata.resource_version, said=said
+    )
+
+
 def service_status_name(service: ServiceKey) -> str:
     """Return the name of the object that speaks of the Service; a namespace has no dot."""
     return object_name(f"{service.namespace}.{service.name}")

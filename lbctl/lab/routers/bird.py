@@ -1,6 +1,7 @@
 """BIRD as a router of the lab: one daemon that learns and fills the kernel's table. Pure.
 
-A route with the community GRACEFUL_SHUTDOWN counts as the last choice (RFC 8326 4.2) by a filter.
+After an error BIRD takes no call of that neighbor for a minute or more, unless it is told otherwise:
+here a node that was cut off is back at once. A route with the community GRACEFUL_SHUTDOWN counts as the last choice (RFC 8326 4.2) by a filter.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ filter from_nodes {{
 template bgp nodes {{
   local as {Router.BIRD.asn};
   passive;
+  error wait time 1, 2;
   graceful restart aware;
   ipv4 {{ import filter from_nodes; export none; }};
   ipv6 {{ import filter from_nodes; export none; }};

@@ -148,6 +148,7 @@ class NodeSessions:
                     peer,
                     self.courses[name],
                     status=None if held is None else held.status,
+                    wanted=self._wanted(name),
                     absent=self._speaking.absent.get(name, ""),
                     own=None if held is None else held.own_address,
                     other=None if held is None else held.config.address,
@@ -184,7 +185,7 @@ class NodeSessions:
         wanted: dict[str, PeerName] = {}
         for peer, report in list(self.reports()):
             wanted[session_status_name(self._me.node, peer.name)] = peer.name
-            if report.wanted != report.acknowledged and self._is_up(peer.name):
+            if self._is_under_way(peer.name):
                 waits.append(LOOK_EVERY_S)
             found = self._shown_of(peer.name)
             if found is not None and same_report(report, found.report):
@@ -205,8 +206,16 @@ class NodeSessions:
                 await self._remove(name, found)
         return min(waits, default=None)
 
-    def _is_up(self, name: PeerName) -> bool:
-        return name in self.courses and self.courses[name].up
+    def _wanted(self, name: PeerName) -> int:
+        peering = self._speaking.peerings.get(name)
+        return 0 if peering is None else len(peering.table)
+
+    def _is_under_way(self, name: PeerName) -> bool:
+        """Return whether the session will get further without telling anybody."""
+        held, course = self.bgp.peers.get(name), self.courses.get(name)
+        if held is None or course is None or not course.up:
+            return False
+        return not held.observed or held.status.routes_wanted != self._wanted(name)
 
     def _shown_of(self, name: PeerName) -> _Shown | None:
         return self.shown.items.get(session_status_name(self._me.node, name))

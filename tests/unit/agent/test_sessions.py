@@ -61,7 +61,14 @@ def test_a_notification_that_repeats_itself_keeps_its_first_time():
 
 
 def report(status, course=BEGIN, **fields):
-    values = {"absent": "", "own": None, "other": None, "observed": False, "before": None}
+    values = {
+        "wanted": 3,
+        "absent": "",
+        "own": None,
+        "other": None,
+        "observed": False,
+        "before": None,
+    }
     return session_report(ME, make_peer(), course, status=status, **values | fields)
 
 

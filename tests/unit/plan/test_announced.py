@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from lbctl.model.address import Family
-from lbctl.model.names import LinkName, NodeName, ObjectKey
+from lbctl.model.names import LinkName, NodeName, ObjectKey, PeerName
+from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import EVERYTHING
 from lbctl.plan.announced import (
@@ -16,9 +17,11 @@ from lbctl.plan.announced import (
     Sent,
     advertisement_lines,
     announced,
+    lives,
     may_speak,
     not_announced,
     reports_on,
+    silent_address,
 )
 from lbctl.plan.announcement import judge_addresses, plan_announcements
 from lbctl.plan.eligibility import EXCLUDE_LABEL, believed
@@ -65,12 +68,15 @@ def world(**overrides):
     return make_snapshot(**(values | overrides))
 
 
-def refusal(snapshot, *said: Sent) -> Announced:
+def refusal(snapshot, *said: Sent, unheard: Refused | None = None) -> Announced:
     service = snapshot.services[service_key("default/shop")]
+    address = silent_address(service, reports_on(service.addresses, said, NAMES))
+    assert address is not None
     return not_announced(
         service,
-        reports_on(service.addresses, said, NAMES),
+        address,
         plan_announcements(None, snapshot, EVERYTHING, load_balancer_class=None),
+        unheard=unheard,
         advertisements=snapshot.advertisements,
         api_version=API,
     )
@@ -86,6 +92,47 @@ def test_it_is_true_when_every_address_is_reported_and_names_nodes_and_interface
         message=f"Node node-a announces {FOUR} on eth0; node node-b announces {SIX} on eth0.",
     )
     assert announced(service, reports_on(service.addresses, both[:1], NAMES)) is None
+
+
+def test_bgp_peers_that_confirmed_count_as_well_and_three_of_them_are_named():
+    service = make_service(families=("IPv4", "IPv6"), status=[FOUR, SIX])
+    four = reports_on(service.addresses, [sent("node-a", FOUR)], NAMES)
+    nobody: tuple[PeerName, ...] = ()
+    one, many = (PeerName("tor"),), tuple(PeerName(f"tor-{letter}") for letter in "abcd")
+    word = announced(service, four, (nobody, one))
+    assert word is not None
+    assert (
+        word.message == f"Node node-a announces {FOUR} on eth0; peer tor is told of {SIX} by BGP."
+    )
+    word = announced(service, (None, None), (many, one))
+    assert word is not None
+    assert word.message.startswith(
+        f"Peers tor-a, tor-b, tor-c and others are told of {FOUR} by BGP"
+    )
+    assert announced(service, (None, None), (many, nobody)) is None
+    assert silent_address(service, (None, None), (many, nobody)) == service.addresses[1]
+
+
+def test_where_neither_protocol_announces_the_one_that_got_further_has_the_reason():
+    down = Refused(reason=Reason.SESSION_DOWN, detail="no session stands")
+    none = Refused(reason=Reason.NO_ADVERTISEMENT, detail="no BGPAdvertisement covers pool pool")
+    assert refusal(world(advertisements=[]), unheard=down).reason is Reason.SESSION_DOWN
+    assert refusal(world(slices=[]), unheard=none).reason is Reason.NO_ENDPOINTS
+    assert refusal(world(), unheard=down).reason is Reason.NOT_REPORTED
+    word = refusal(world(advertisements=[]), unheard=none)
+    assert "no L2Advertisement covers pool pool, and no BGPAdvertisement covers" in word.message
+    first, *lines = word.message.splitlines()
+    assert first.endswith("(or a BGPAdvertisement like it, for BGP peers):")
+    assert yaml.safe_load("\n".join(lines))["kind"] == "L2Advertisement"
+
+
+def test_what_another_life_of_a_speaker_reported_of_sessions_does_not_count():
+    nodes = [make_node("node-a"), make_node("node-b", ready=False), make_node("node-c")]
+    speakers = [
+        make_speaker("node-a", fastpath_connected=False, incarnation="7"),
+        make_speaker("node-b"),
+    ]
+    assert lives(world(nodes=nodes, speakers=speakers)) == {"node-a": "7"}
 
 
 def test_a_report_without_addresses_tells_of_its_family_and_a_foreign_one_of_nothing():

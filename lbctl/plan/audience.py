@@ -1,0 +1,397 @@
+"""To whom the addresses of Services are told by BGP, seen from all nodes at once. Pure.
+
+A speaker plans for its own node (`lbctl.plan.routes`); who looks at the whole cluster would need
+as many plans as there are nodes. Nodes that keep the same sessions and are selected by the same
+advertisements decide alike, but for `Local` endpoints: they form one `Standing`, an address is
+judged once for each, and Services by the thousand share one `Audience`. It says the same as the
+nodes' plans (tests/property/test_audience.py); that routes are merged per prefix is looked at for
+the address's own advertisements, which an aggregate within one pool cannot tell from the whole.
+
+The audience is intent. `tally` puts what speakers report beside it. Called by the controller, for
+the condition lbctl.io/Announced and for ServiceBGPStatus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple, TypeAlias
+
+from lbctl.model.address import Address, Family, family_of
+from lbctl.model.names import Incarnation, NodeName, PeerName, PoolName, ServiceKey
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
+from lbctl.model.selector import keys_of, seen_by
+from lbctl.model.service import Service, TrafficPolicy
+from lbctl.model.session import SessionReport, SessionState
+from lbctl.model.snapshot import Snapshot
+from lbctl.plan.announced import further
+from lbctl.plan.claims import PoolsByName, holders_of, pools_by_name
+from lbctl.plan.endpoints import EndpointCount, count_endpoints
+from lbctl.plan.ground import Ground, ground_of, silence
+from lbctl.plan.peers import selecting_keys
+from lbctl.plan.routes import judge_address
+from lbctl.plan.tables import Asked
+
+StandingKey: TypeAlias = tuple[frozenset[PeerName], frozenset[str]]
+"""The sessions of some nodes, and the advertisements that select them."""
+SessionKey: TypeAlias = tuple[NodeName, PeerName]
+Sessions: TypeAlias = Mapping[SessionKey, SessionReport]
+Speaking: TypeAlias = Mapping[NodeName, Incarnation]
+"""The lives of the speakers whose word counts."""
+
+
+class Hearers(NamedTuple):
+    """Hold peers that are told of an address by some nodes of one standing; None: by all of them."""
+
+    standing: StandingKey
+    nodes: frozenset[NodeName] | None
+    peers: frozenset[PeerName]
+
+
+Audience: TypeAlias = frozenset[Hearers]
+"""Never empty."""
+Heard: TypeAlias = Audience | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Hold nodes that announce alike, and the ground on which all of them stand."""
+
+    ground: Ground
+    """That of one of them."""
+    nodes: frozenset[NodeName]
+    _told: dict[tuple[Family, tuple[Asked, ...]], frozenset[PeerName] | Refused] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def told(self, asked: tuple[Asked, ...], family: Family) -> frozenset[PeerName] | Refused:
+        """Return the peers that get a route of what an address asks for; there is one, or why not."""
+        lengths = tuple([(prefix._replace(number=0), name) for prefix, name in asked])
+        key = (family, lengths)
+        if key not in self._told:
+            self._told[key] = self._judge_told(lengths, family)
+        return self._told[key]
+
+    def _judge_told(
+        self, asked: tuple[Asked, ...], family: Family
+    ) -> frozenset[PeerName] | Refused:
+        told: set[PeerName] = set()
+        refused: Refused | None = None
+        for peer in self.ground.sessions.kept.values():
+            by_prefix: dict[object, list[str]] = {}
+            for prefix, name in asked:
+                if self.ground.offers[name].reaches(peer, family):
+                    by_prefix.setdefault(prefix, []).append(name)
+            for names in by_prefix.values():
+                merged = self.ground.merged(tuple(sorted(names)))
+                if isinstance(merged, Refused):
+                    refused = merged
+                else:
+                    told.add(peer.name)
+        if told or refused is None:
+            return frozenset(told)
+        return refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Hold what decides on audiences, beside Services and endpoints."""
+
+    standings: Mapping[StandingKey, Standing] = field(default_factory=dict)
+    silent: Mapping[NodeName, Refused] = field(default_factory=dict)
+    """Nodes that announce nothing at all, and why."""
+    where: Mapping[NodeName, StandingKey] = field(default_factory=dict)
+    pools: PoolsByName = field(default_factory=dict)
+    ground: Ground | None = field(default=None, compare=False, repr=False)
+    """That of some node, for what all of them share."""
+    kinds: dict[object, Heard] = field(default_factory=dict, compare=False, repr=False)
+    """Answers that hold for many Services alike; fills while they are asked for."""
+
+    def nodes(self, hearers: Hearers) -> frozenset[NodeName]:
+        """Return the nodes that are to tell these hearers."""
+        if hearers.nodes is not None:
+            return hearers.nodes
+        standing = self.standings.get(hearers.standing)
+        return frozenset() if standing is None else standing.nodes
+
+
+NO_STAGE: Final = Stage()
+
+
+def stage_of(snapshot: Snapshot) -> Stage:
+    """Return how the nodes stand now."""
+    silent: dict[NodeName, Refused] = {}
+    groups: dict[StandingKey, list[NodeName]] = {}
+    grounds: dict[StandingKey, Ground] = {}
+    known: dict[tuple[str | None, ...], Ground] = {}
+    keys = _selecting_keys(snapshot)
+    base: Ground | None = None
+    for name, node in snapshot.nodes.items():
+        base = ground_of(snapshot, name) if base is None else base
+        refused = silence(name, node, snapshot.speakers.get(name))
+        if refused is not None:
+            silent[name] = refused
+            continue
+        seen = seen_by(keys, node.labels)
+        if seen not in known:
+            known[seen] = base.on(name)
+        ground = known[seen]
+        key = (frozenset(ground.sessions.kept), ground.selected)
+        grounds.setdefault(key, ground)
+        groups.setdefault(key, []).append(name)
+    return Stage(
+        standings={
+            key: Standing(ground=grounds[key], nodes=frozenset(names))
+            for key, names in groups.items()
+        },
+        silent=silent,
+        where={name: key for key, names in groups.items() for name in names},
+        pools=pools_by_name(snapshot.pools),
+        ground=base,
+    )
+
+
+def _selecting_keys(snapshot: Snapshot) -> tuple[str, ...]:
+    specs = (entry.spec for entry in snapshot.bgp_advertisements.values())
+    own = keys_of(one for spec in specs if spec is not None for one in spec.node_selectors)
+    return (*selecting_keys(snapshot.peers), *own)
+
+
+def hear(
+    stage: Stage,
+    snapshot: Snapshot,
+    key: ServiceKey,
+    address: Address,
+    claimants: Iterable[ServiceKey],
+) -> Heard:
+    """Return who is to hear of an address that the Service shows, or why nobody is.
+
+    `claimants` are all Services that show it. Of several reasons it is that of the nodes which
+    got furthest.
+    """
+    pool, holders, unlawful = holders_of(address, claimants, snapshot.services, stage.pools)
+    if key in unlawful:
+        return unlawful[key]
+    if pool is None:
+        return Refused(reason=Reason.NOT_ALLOCATED, detail=f"{address} is not ours to announce")
+    kind = _kind(stage, snapshot, pool, holders, address)
+    if kind is None:
+        return _judge(stage, snapshot, address, pool, holders)
+    if kind not in stage.kinds:
+        stage.kinds[kind] = _judge(stage, snapshot, address, pool, holders)
+    return stage.kinds[kind]
+
+
+def _kind(
+    stage: Stage,
+    snapshot: Snapshot,
+    pool: PoolName,
+    holders: tuple[Service, ...],
+    address: Address,
+) -> object:
+    """Return what decides on an address that any node may serve; None if there is more to ask."""
+    (service, *others), family = holders, family_of(address)
+    if others or service.traffic_policy is TrafficPolicy.LOCAL or not stage.standings:
+        return None
+    if not _count(snapshot, service, family).usable:
+        return None
+    ground = next(iter(stage.standings.values())).ground
+    matching = ground.matching(service, pool)
+    narrow = [ground.too_wide(one, address, pool) is None for one in matching]
+    return (pool, family, tuple([one.name for one in matching]), tuple(narrow))
+
+
+def _judge(
+    stage: Stage,
+    snapshot: Snapshot,
+    address: Address,
+    pool: PoolName,
+    holders: tuple[Service, ...],
+) -> Heard:
+    family = family_of(address)
+    near = near_nodes(snapshot, holders, address)
+    # Without endpoints of its own no node can announce for these: only the reason is far away.
+    local = bool(near) and all(one.traffic_policy is TrafficPolicy.LOCAL for one in holders)
+    for everywhere in (False, True) if local else (True,):
+        found: set[Hearers] = set()
+        refusals: list[Refused] = []
+        for key, standing in stage.standings.items():
+            telling: dict[frozenset[PeerName], set[NodeName]] = {}
+            for node, nodes in alike(standing, near, everywhere=everywhere):
+                ground = standing.ground
+                if node != ground.node:
+                    ground = replace(ground, node=node)
+                plan = judge_address(ground, snapshot, address, pool, holders)
+                told = plan.refused or standing.told(plan.asked, family)
+                if isinstance(told, Refused):
+                    refusals.append(told)
+                elif told:
+                    telling.setdefault(told, set()).update(nodes)
+            for peers, names in telling.items():
+                found.add(Hearers(key, frozenset(names) if near else None, peers))
+        if found:
+            return frozenset(found)
+    refused = _furthest(stage, refusals)
+    if refused.reason is Reason.NO_LOCAL_ENDPOINTS:
+        return _without_endpoints(snapshot, holders[0], family)
+    return refused
+
+
+def near_nodes(
+    snapshot: Snapshot, holders: Iterable[Service], address: Address
+) -> frozenset[NodeName]:
+    """Return the nodes that may decide otherwise than others, because of endpoints of their own."""
+    family = family_of(address)
+    near: frozenset[NodeName] = frozenset()
+    for service in holders:
+        if service.traffic_policy is TrafficPolicy.LOCAL:
+            count = _count(snapshot, service, family)
+            near |= count.ready_nodes | count.draining_nodes
+    return near
+
+
+def alike(
+    standing: Standing, near: frozenset[NodeName], *, everywhere: bool
+) -> Iterator[tuple[NodeName, frozenset[NodeName]]]:
+    """Yield nodes that decide alike, each time with one of them."""
+    far = standing.nodes - near if near else standing.nodes
+    if far and everywhere:
+        yield (standing.ground.node if standing.ground.node in far else min(far)), far
+    for node in sorted(standing.nodes & near):
+        yield node, frozenset((node,))
+
+
+def _furthest(stage: Stage, refusals: list[Refused]) -> Refused:
+    nobody = Refused(reason=Reason.NO_SPEAKER, detail="there is no node to announce it")
+    found = (*refusals, *stage.silent.values())
+    return further(*found) if found else nobody
+
+
+def _without_endpoints(snapshot: Snapshot, service: Service, family: Family) -> Refused:
+    """Say of all nodes together what each says of itself."""
+    count = _count(snapshot, service, family)
+    if not count.usable:
+        return Refused(reason=Reason.NO_ENDPOINTS, detail=f"the Service has {count}")
+    return Refused(
+        reason=Reason.NO_LOCAL_ENDPOINTS,
+        detail="no node that may announce has a usable endpoint",
+    )
+
+
+def _count(snapshot: Snapshot, service: Service, family: Family) -> EndpointCount:
+    slices = snapshot.slices.get(service.key)
+    return count_endpoints(slices.values() if slices else (), family)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Count the sessions of an audience, from intent to what was observed."""
+
+    nodes: int
+    peers: tuple[PeerName, ...]
+    """Who is to be told, sorted."""
+    wanted: int
+    established: int
+    sent: int
+    acknowledged: int
+    told: tuple[PeerName, ...]
+    """Those of `peers` that one node at least has told of its whole table, sorted."""
+
+
+def tally(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaking) -> Tally:
+    """Return how the sessions of the audience stand, as far as living speakers report."""
+    nodes: set[NodeName] = set()
+    told: set[PeerName] = set()
+    wanted = established = sent = acknowledged = 0
+    for hearers in audience:
+        telling = stage.nodes(hearers)
+        nodes |= telling
+        wanted += len(telling) * len(hearers.peers)
+        for node in telling:
+            for peer in hearers.peers:
+                report = believed_report(sessions.get((node, peer)), speaking)
+                if report is None or report.state is not SessionState.ESTABLISHED:
+                    continue
+                established += 1
+                sent += report.sent == report.wanted
+                if report.acknowledged == report.wanted:
+                    acknowledged += 1
+                    told.add(peer)
+    return Tally(
+        nodes=len(nodes),
+        peers=tuple(sorted({peer for hearers in audience for peer in hearers.peers})),
+        wanted=wanted,
+        established=established,
+        sent=sent,
+        acknowledged=acknowledged,
+        told=tuple(sorted(told)),
+    )
+
+
+def untold(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaking) -> Refused:
+    """Return why no peer of an audience has been told, by the session that is nearest to it."""
+    best: tuple[int, SessionKey] | None = None
+    for hearers in audience:
+        for node in stage.nodes(hearers):
+            for peer in hearers.peers:
+                report = believed_report(sessions.get((node, peer)), speaking)
+                # The first by name of those that are equally near.
+                found = (-_progress(report), (node, peer))
+                best = found if best is None else min(best, found)
+    if best is None:
+        return Refused(reason=Reason.NO_SPEAKER, detail="there is no node to announce it")
+    node, peer = best[1]
+    report = believed_report(sessions.get((node, peer)), speaking)
+    if report is None:
+        return Refused(
+            reason=Reason.NOT_REPORTED,
+            detail=f"node {node} is to tell peer {peer} of it, but its speaker has not reported on "
+            "the session",
+        )
+    if report.state is not SessionState.ESTABLISHED:
+        said = f": {report.message}" if report.message else ""
+        return Refused(
+            reason=Reason.SESSION_DOWN,
+            detail=f"no BGP session that is to carry it is established; that of node {node} with "
+            f"peer {peer} is {report.state}{said}",
+        )
+    said = f" ({report.message})" if report.message else ""
+    return Refused(
+        reason=Reason.NOT_REPORTED,
+        detail=f"node {node} is to tell peer {peer} of it, and the peer has confirmed only "
+        f"{report.acknowledged} of {report.wanted} routes{said}",
+    )
+
+
+def believed_report(report: SessionReport | None, speaking: Speaking) -> SessionReport | None:
+    """Return the report if the life of the speaker that made it goes on."""
+    if report is None or speaking.get(report.node) != report.incarnation:
+        return None
+    return report
+
+
+def _progress(report: SessionReport | None) -> int:
+    if report is None:
+        return 0
+    return 2 if report.state is SessionState.ESTABLISHED else 1
+
+
+def united(stage: Stage, audiences: Iterable[Audience]) -> Audience:
+    """Return the sessions of several addresses together, each once."""
+    distinct = tuple(dict.fromkeys(audiences))
+    if len(distinct) == 1:
+        return distinct[0]
+    told: dict[StandingKey, dict[NodeName, frozenset[PeerName]]] = {}
+    for audience in distinct:
+        for hearers in audience:
+            by_node = told.setdefault(hearers.standing, {})
+            for node in stage.nodes(hearers):
+                by_node[node] = by_node.get(node, frozenset()) | hearers.peers
+    found: set[Hearers] = set()
+    for key, by_node in told.items():
+        groups: dict[frozenset[PeerName], list[NodeName]] = {}
+        for node, peers in by_node.items():
+            groups.setdefault(peers, []).append(node)
+        found |= {Hearers(key, frozenset(names), peers) for peers, names in groups.items()}
+    return frozenset(found)

@@ -1,0 +1,259 @@
+"""What BGP peers are told of each address, with a reason for every peer and node. Pure.
+
+For people who ask: `lbctl explain` and `lbctl get` show one moment, so a `Telling` is made of one
+snapshot and of what speakers report of their sessions, and remembers what it was asked. Nodes that
+give the same answer are listed together. The answers are those of `RoutePlan.verdict`, the value
+by which each speaker acts; where a peer is to be told, its session has the rest of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from lbctl.model.address import Address
+from lbctl.model.names import NodeName, PeerName, PoolName, ServiceKey
+from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
+from lbctl.model.route import Attributes, Prefix
+from lbctl.model.service import Service
+from lbctl.model.session import SessionReport, SessionState
+from lbctl.model.snapshot import Snapshot
+from lbctl.plan.announced import lives
+from lbctl.plan.audience import (
+    NO_STAGE,
+    Audience,
+    Heard,
+    Sessions,
+    Speaking,
+    Stage,
+    Tally,
+    alike,
+    believed_report,
+    hear,
+    near_nodes,
+    stage_of,
+    tally,
+    untold,
+)
+from lbctl.plan.claims import holders_of
+from lbctl.plan.routes import Told, routes_alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteAnswer:
+    """Hold one route as a peer is to have it. The local preference is told inside the AS only."""
+
+    prefix: str
+    local_preference: int
+    communities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerAnswer:
+    """Say what a peer is told of an address by some nodes, or why it is told nothing.
+
+    `told` is intent; the reason is Announced when the peer has confirmed every route, else why not.
+    """
+
+    peer: PeerName | None
+    """None: any peer, since the nodes tell nobody."""
+    told: bool
+    routes: tuple[RouteAnswer, ...]
+    reason: Reason
+    detail: str
+    nodes: tuple[NodeName, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """Hold what decides; the maps at the end fill while questions are asked."""
+
+    used: bool = False
+    """Something in this cluster is about BGP."""
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    stage: Stage = NO_STAGE
+    sessions: Sessions = field(default_factory=dict)
+    speaking: Speaking = field(default_factory=dict)
+    claimants: Mapping[Address, frozenset[ServiceKey]] = field(default_factory=dict)
+    """The Services of ours that show each address."""
+    _heard: dict[tuple[ServiceKey, Address], Heard] = field(default_factory=dict, compare=False)
+    _tallies: dict[Audience, Tally] = field(default_factory=dict, compare=False)
+
+    def heard(self, key: ServiceKey, address: Address) -> Heard:
+        """Return who is to hear of the address for the Service, or why nobody is."""
+        asked = (key, address)
+        if asked not in self._heard:
+            claimants = self.claimants.get(address, frozenset())
+            self._heard[asked] = hear(self.stage, self.snapshot, key, address, claimants)
+        return self._heard[asked]
+
+    def tally(self, audience: Audience) -> Tally:
+        if audience not in self._tallies:
+            self._tallies[audience] = tally(self.stage, audience, self.sessions, self.speaking)
+        return self._tallies[audience]
+
+    def told(self, key: ServiceKey, address: Address) -> tuple[PeerName, ...]:
+        """Return the peers that have confirmed every route of a node that tells of the address."""
+        heard = self.heard(key, address) if self.used else None
+        return () if heard is None or isinstance(heard, Refused) else self.tally(heard).told
+
+    def why_not(self, key: ServiceKey, address: Address) -> Refused | None:
+        """Return why no peer has been told; None where nothing is about BGP."""
+        if not self.used:
+            return None
+        heard = self.heard(key, address)
+        if isinstance(heard, Refused):
+            return heard
+        return untold(self.stage, heard, self.sessions, self.speaking)
+
+    def nodes(self, key: ServiceKey, address: Address) -> frozenset[NodeName]:
+        """Return the nodes that are to tell of the address."""
+        heard = self.heard(key, address) if self.used else None
+        if heard is None or isinstance(heard, Refused):
+            return frozenset()
+        return frozenset().union(*(self.stage.nodes(hearers) for hearers in heard))
+
+    def covering(self, service: Service, pool: PoolName) -> tuple[str, ...]:
+        """Return the advertisements in effect that are about the pool and the Service."""
+        ground = self.stage.ground
+        if ground is None or pool not in self.stage.pools:
+            return ()
+        return tuple(one.name for one in ground.matching(service, pool))
+
+    def able(self, service: Service, address: Address) -> frozenset[NodeName]:
+        """Return the nodes that could tell some peer of the address, endpoints aside."""
+        heard = self.heard(service.key, address) if self.used else None
+        if heard is None:
+            return frozenset()
+        if not isinstance(heard, Refused):
+            return self.nodes(service.key, address)
+        beyond = (
+            Reason.NO_ENDPOINTS,
+            Reason.NO_LOCAL_ENDPOINTS,
+            Reason.AGGREGATE_TOO_WIDE,
+            Reason.CONFLICTING_ADVERTISEMENTS,
+        )
+        return frozenset(self.stage.where) if heard.reason in beyond else frozenset()
+
+    def answers(self, address: Address) -> tuple[PeerAnswer, ...]:
+        """Return the answer for every peer and node about an address that a Service shows."""
+        if not self.used or address not in self.claimants:
+            return ()
+        groups: dict[PeerAnswer, list[NodeName]] = {}
+        details: dict[PeerAnswer, str] = {}
+        for node, found in self._verdicts(address):
+            # The details name nodes, so they take no part in what is alike.
+            alike_answer = replace(found, detail="")
+            groups.setdefault(alike_answer, []).append(node)
+            details.setdefault(alike_answer, found.detail)
+        answers = [
+            replace(answer, detail=details[answer], nodes=tuple(sorted(nodes)))
+            for answer, nodes in groups.items()
+        ]
+        return tuple(sorted(answers, key=lambda one: (one.peer or "", not one.told, one.reason)))
+
+    def session(self, node: NodeName, peer: PeerName) -> SessionReport | None:
+        """Return what a living speaker reports of a session."""
+        return believed_report(self.sessions.get((node, peer)), self.speaking)
+
+    def _verdicts(self, address: Address) -> Iterator[tuple[NodeName, PeerAnswer]]:
+        claimants = {address: self.claimants[address]}
+        pool, holders, _ = holders_of(
+            address, claimants[address], self.snapshot.services, self.stage.pools
+        )
+        for node, refused in self.stage.silent.items():
+            yield node, _no(None, refused)
+        if pool is None:
+            return
+        near = near_nodes(self.snapshot, holders, address)
+        for standing in self.stage.standings.values():
+            for one, nodes in alike(standing, near, everywhere=True):
+                ground = standing.ground
+                if one != ground.node:
+                    ground = replace(ground, node=one)
+                plan = routes_alone(ground, self.snapshot, claimants)
+                common = plan.addresses[address].refused
+                for node in sorted(nodes):
+                    if common is not None:
+                        yield node, _no(None, common)
+                        continue
+                    for peer in _peers(self.snapshot):
+                        verdict = plan.verdict(address, peer)
+                        if isinstance(verdict, Told):
+                            yield node, self._yes(node, peer, verdict)
+                        else:
+                            yield node, _no(peer, verdict)
+
+    def _yes(self, node: NodeName, peer: PeerName, told: Told) -> PeerAnswer:
+        report = self.session(node, peer)
+        reason, detail = session_answer(report)
+        return PeerAnswer(
+            peer=peer,
+            told=True,
+            routes=tuple(route_answer(*item) for item in sorted(told.routes.items(), key=_place)),
+            reason=reason,
+            detail=detail,
+            nodes=(),
+        )
+
+
+NOBODY: Final = Telling()
+
+
+def telling_of(
+    snapshot: Snapshot,
+    sessions: Sessions,
+    claimants: Mapping[Address, frozenset[ServiceKey]],
+) -> Telling:
+    """Return what is told in this snapshot; `claimants` are the Services of ours by address."""
+    if not snapshot.peers and not snapshot.bgp_advertisements:
+        return NOBODY
+    return Telling(
+        used=True,
+        snapshot=snapshot,
+        stage=stage_of(snapshot),
+        sessions=sessions,
+        speaking=lives(snapshot),
+        claimants=claimants,
+    )
+
+
+def session_answer(report: SessionReport | None) -> tuple[Reason, str]:
+    """Return how far a session has come that is to carry a route."""
+    if report is None:
+        return Reason.NOT_REPORTED, "no living speaker has reported on the session"
+    said = f": {report.message}" if report.message else ""
+    if report.state is not SessionState.ESTABLISHED:
+        return Reason.SESSION_DOWN, f"{report.state} since {report.since}{said}"
+    if report.acknowledged != report.wanted:
+        return (
+            Reason.NOT_REPORTED,
+            f"the peer has confirmed {report.acknowledged} of {report.wanted} routes{said}",
+        )
+    every = "its one route" if report.wanted == 1 else f"all {report.wanted} routes"
+    return Reason.ANNOUNCED, f"the peer has confirmed {every}{said}"
+
+
+def route_answer(prefix: Prefix, attributes: Attributes) -> RouteAnswer:
+    """Return a route in words."""
+    return RouteAnswer(
+        prefix=str(prefix),
+        local_preference=attributes.local_preference,
+        communities=tuple(map(str, attributes.communities)),
+    )
+
+
+def _no(peer: PeerName | None, refused: Refused) -> PeerAnswer:
+    return PeerAnswer(
+        peer=peer, told=False, routes=(), reason=refused.reason, detail=refused.detail, nodes=()
+    )
+
+
+def _place(item: tuple[Prefix, Attributes]) -> Prefix:
+    return item[0]
+
+
+def _peers(snapshot: Snapshot) -> list[PeerName]:
+    return sorted({PeerName(key.name) for key in snapshot.peers})
