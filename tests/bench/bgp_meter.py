@@ -21,7 +21,7 @@ from tests.support.lan import Host, inside
 _SO_TIMESTAMPNS = 35
 _ETHERTYPE_IPV4 = 0x0800
 _MARKER = b"\xff" * 16
-_UPDATE = 2
+_TCP, _UPDATE = 6, 2
 _EMPTY_UPDATE = 23
 _POLL_S = 0.002
 _UNTIL_S = 60.0
@@ -59,14 +59,18 @@ class Wire:
         with contextlib.suppress(OSError):
             while self._seen_ns is None:
                 frame, ancillary, *_ = self._opened.recvmsg(65536, 64)
-                if frame[26:30] == self._source and _has_routes(frame):
+                if frame[23] == _TCP and frame[26:30] == self._source and _has_routes(frame):
                     seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
                     self._seen_ns = seconds * 1_000_000_000 + nanoseconds
 
 
 def _has_routes(frame: bytes) -> bool:
-    """Return whether an UPDATE that is no End-of-RIB of IPv4 begins in the frame."""
-    at = frame.find(_MARKER)
+    """Return whether an UPDATE that is no End-of-RIB of IPv4 begins in the frame.
+
+    The search begins behind TCP's header: a time stamp that ends in 0xff looks like a marker.
+    """
+    tcp = 14 + 4 * (frame[14] & 0xF)
+    at = frame.find(_MARKER, tcp + 4 * (frame[tcp + 12] >> 4))
     while at >= 0 and at + 19 <= len(frame):
         length, kind = struct.unpack_from("!HB", frame, at + 16)
         if kind == _UPDATE and length > _EMPTY_UPDATE:

@@ -105,5 +105,8 @@ async def speaking(config: PeerConfig, host: Host, table: Table) -> AsyncIterato
         yield spoken
         if task.done():
             task.result()
+    except AssertionError as failure:
+        failure.add_note(str(spoken.peer.status))
+        raise
     finally:
         await stop(task)
