@@ -23,7 +23,7 @@ from lbctl.api.reflector import ALL, Changes, Reflector
 from lbctl.api.session import ApiSession
 from lbctl.api.writer import Writer
 from lbctl.kube.crds.service_l2_status import ServiceL2Status, parse_service_l2_status
-from lbctl.kube.fold import Source, World, inputs
+from lbctl.kube.fold import Projection, Source, World, inputs
 from lbctl.kube.groups import SECRETS, SERVICE_L2_STATUS, SPEAKER_STATUS, Groups
 from lbctl.kube.secrets import PASSWORDS, parse_password
 from lbctl.model.address import Address
@@ -95,30 +95,16 @@ class SpeakerLoop:
         self._probe_path = f"{table[SPEAKER_STATUS].collection(namespace)}/{me.node}"
         self._world = World(self._items, (source for source in Source if source in _SOURCES))
         self.reflectors: dict[Source, Reflector[Any, Any]] = {
-            row.source: Reflector(
-                session,
-                row.path,
-                project=row.project,
-                on_change=self._on_change(row.source),
-                clock=clock,
-            )
+            row.source: self._reader(row.path, row.project, self._on_change(row.source))
             for row in inputs(table, namespace)
             if row.source in _SOURCES
         }
-        self.statements: Reflector[str, ServiceL2Status] = Reflector(
-            session,
-            table[SERVICE_L2_STATUS].collection(namespace),
-            project=_project_statement,
-            on_change=self._on_statements,
-            clock=clock,
+        statements = table[SERVICE_L2_STATUS].collection(namespace)
+        self.statements: Reflector[str, ServiceL2Status] = self._reader(
+            statements, _project_statement, self._on_statements
         )
-        self.passwords: Reflector[str, str | Problem] = Reflector(
-            session,
-            SECRETS.collection(namespace),
-            project=parse_password,
-            on_change=lambda _: self._wake(),
-            params=PASSWORDS,
-            clock=clock,
+        self.passwords: Reflector[str, str | Problem] = self._reader(
+            SECRETS.collection(namespace), parse_password, lambda _: self._wake(), PASSWORDS
         )
         self.links = NodeLinks(self._wake, excluded_links)
         self.routers = Routers(self._wake)
@@ -144,14 +130,33 @@ class SpeakerLoop:
             statements=self.statements,
             on_reported=self._wake,
         )
-        self.sessions = NodeSessions(
-            session=session,
+        self.sessions = self._node_sessions(table, namespace)
+
+    def _reader(
+        self,
+        path: str,
+        project: Projection,
+        on_change: Callable[[Changes[Any]], None],
+        params: Mapping[str, str] | None = None,
+    ) -> Reflector[Any, Any]:
+        return Reflector(
+            self._session,
+            path,
+            project=project,
+            on_change=on_change,
+            params=params,
+            clock=self._clock,
+        )
+
+    def _node_sessions(self, table: Groups, namespace: str) -> NodeSessions:
+        return NodeSessions(
+            session=self._session,
             writer=self.writer,
             recorder=self.recorder,
             table=table,
             namespace=namespace,
-            me=me,
-            owners=owners,
+            me=self._me,
+            owners=self._owners,
             beside=self.links.beside,
         )
 
