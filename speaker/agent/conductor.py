@@ -51,6 +51,7 @@ class Situation:
     snapshot: Snapshot
     changed: Changed = EVERYTHING
     synced: bool
+    """All that layer 2 rests on has been read."""
     links: tuple[Link, ...] | None
     fastpath: FastpathState
     stopping: bool = False
@@ -61,6 +62,8 @@ class Situation:
     owners: tuple[Owner, ...] = ()
     """The pod of this process: its SpeakerStatus is to vanish with it."""
     ignore_exclude_label: bool = False
+    bgp_synced: bool = True
+    """So has all that BGP rests on, apart from kinds that the API server does not have."""
     ground: Ground = field(default_factory=Ground)
     """What BGP sessions rest on beside the snapshot."""
 
@@ -129,16 +132,7 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
             yielded=situation.yielded,
         )
         said = statements(situation.me.node, table.entries, announcement)
-    speaking = speak(
-        previous.speaking or NOBODY,
-        now=situation.now,
-        node=situation.me.node,
-        snapshot=situation.snapshot,
-        changed=situation.changed,
-        ground=situation.ground,
-        load_balancer_class=situation.load_balancer_class,
-        stopping=situation.stopping,
-    )
+    speaking = _speaking(previous, situation)
     return Intentions(
         announcement=announcement,
         footing=footing,
@@ -149,7 +143,23 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
         statements=said,
         speaking=speaking,
         deadline=_deadline(table, situation, speaking),
-        handed_over=left and not table.entries and speaking.deadline is None,
+        handed_over=left and not table.entries and (speaking or NOBODY).deadline is None,
+    )
+
+
+def _speaking(previous: Intentions, situation: Situation) -> Speaking | None:
+    """Return what is told by BGP; without its inputs what was told stands, and layer 2 goes on."""
+    if not situation.bgp_synced:
+        return previous.speaking
+    return speak(
+        previous.speaking or NOBODY,
+        now=situation.now,
+        node=situation.me.node,
+        snapshot=situation.snapshot,
+        changed=situation.changed,
+        ground=situation.ground,
+        load_balancer_class=situation.load_balancer_class,
+        stopping=situation.stopping,
     )
 
 
@@ -244,10 +254,10 @@ def _peers(situation: Situation) -> frozenset[str]:
 
 
 def _deadline(
-    table: Desired | None, situation: Situation, speaking: Speaking = NOBODY
+    table: Desired | None, situation: Situation, speaking: Speaking | None = None
 ) -> Instant | None:
     moments = list(table.yields.values()) if table is not None else []
-    if speaking.deadline is not None:
+    if speaking is not None and speaking.deadline is not None:
         moments.append(speaking.deadline)
     if not situation.fastpath.connected:
         until = situation.fastpath.since + FASTPATH_GRACE_S

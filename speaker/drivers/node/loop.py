@@ -91,6 +91,7 @@ class SpeakerLoop:
         self._due = True
         self._yielded: set[Address] = set()
         self._floor = 0
+        self._bgp_synced = False
         self._probed_at: Instant | None = None
         self._probe_path = f"{table[SPEAKER_STATUS].collection(namespace)}/{me.node}"
         self._world = World(self._items, (source for source in Source if source in _SOURCES))
@@ -185,7 +186,7 @@ class SpeakerLoop:
     def problems(self) -> Iterable[str]:
         """Return what keeps this speaker from doing its job, one sentence each."""
         for reflector in (*self.reflectors.values(), self.statements):
-            if not reflector.synced.is_set():
+            if not reflector.synced.is_set() and not reflector.absent:
                 yield reflector.problem or f"{reflector.path} has not been read yet"
         if self.fastpath.problem is not None:
             yield self.fastpath.problem
@@ -277,6 +278,10 @@ class SpeakerLoop:
     def _step(self, now: Instant) -> None:
         self.contact = judged(self.contact, now, self.last_contact, self.inputs_contact)
         yielded, self._yielded = frozenset(self._yielded), set()
+        # Once for all: a plan of routes follows each change, and must not miss one.
+        self._bgp_synced = self._bgp_synced or all(
+            one.synced.is_set() or one.absent for one in self.reflectors.values()
+        )
         snapshot = self._world.snapshot()
         self.intentions = conduct(
             self.intentions,
@@ -285,7 +290,12 @@ class SpeakerLoop:
                 me=self._me,
                 snapshot=snapshot,
                 changed=self._world.take_changed(),
-                synced=all(one.synced.is_set() for one in self.reflectors.values()),
+                synced=all(
+                    one.synced.is_set()
+                    for source, one in self.reflectors.items()
+                    if source not in _OF_BGP
+                ),
+                bgp_synced=self._bgp_synced,
                 links=self.links.current,
                 fastpath=self.fastpath.state,
                 stopping=self._stopping_at is not None,
@@ -350,6 +360,8 @@ class SpeakerLoop:
 
 _SOURCES: Final = frozenset(Source) - {Source.NAMESPACES}
 """Namespaces decide about allocation only."""
+_OF_BGP: Final = frozenset((Source.PEERS, Source.BGP_ADVERTISEMENTS, Source.COMMUNITIES))
+"""Without these, in a cluster that lacks the kinds or the right to read them, layer 2 goes on."""
 
 
 def _project_statement(body: dict[str, Any]) -> tuple[str, ServiceL2Status] | None:

@@ -23,7 +23,7 @@ from lbctl.api.lease import wall_clock
 from lbctl.api.publish import StatusObject, publish
 from lbctl.api.reflector import Reflector
 from lbctl.api.session import ApiSession
-from lbctl.api.writer import Conflict, Missing, Writer, Written, delete
+from lbctl.api.writer import Missing, Refused, WriteOutcome, Writer, Written, delete
 from lbctl.kube.crds.bgp_session_status import (
     parse_session_status,
     render_session_status,
@@ -104,11 +104,6 @@ class NodeSessions:
             on_change=lambda _: self._awake.set(),
             params=mine if is_label_value(me.node) else {},
         )
-
-    @property
-    def speaking(self) -> Speaking:
-        """What was wanted last."""
-        return self._speaking
 
     def consider(self, speaking: Speaking) -> None:
         """Speak to exactly these peers, and have the cluster told; never blocks."""
@@ -202,8 +197,9 @@ class NodeSessions:
             if not done:
                 waits.append(AGAIN_S)
         for name, found in list(self.shown.items.items()):
-            if name not in wanted and _is_of(found, self._me):
-                await self._remove(name, found)
+            void = name not in wanted and _is_of(found, self._me)
+            if void and not await self._remove(name, found):
+                waits.append(AGAIN_S)
         return min(waits, default=None)
 
     def _wanted(self, name: PeerName) -> int:
@@ -242,15 +238,29 @@ class NodeSessions:
             self.problem = None
             self.shown.observe(outcome.body)
             return True
-        if not isinstance(outcome, Conflict | Missing):
-            # A conflict is settled by the watch, which brings what is there.
-            self.problem = f"cannot write {wanted.path}: {outcome}"
-            logger.warning("%s", self.problem)
+        self._failed("write", wanted.path, outcome)
         return False
 
-    async def _remove(self, name: str, found: _Shown) -> None:
+    async def _remove(self, name: str, found: _Shown) -> bool:
+        """Return whether the object is gone; the watch tells it, too."""
         path = f"{self._table[BGP_SESSION_STATUS].collection(self._namespace)}/{name}"
-        await self._writer.submit(delete(path, resource_version=found.resource_version or None))
+        outcome = await self._writer.submit(
+            delete(path, resource_version=found.resource_version or None)
+        )
+        if isinstance(outcome, Written | Missing):
+            return True
+        self._failed("delete", path, outcome)
+        return False
+
+    def _failed(self, verb: str, path: str, outcome: WriteOutcome) -> None:
+        """Keep what the server will not do; anything else is settled by the watch or a retry."""
+        if isinstance(outcome, Refused):
+            problem = f"cannot {verb} {path}: {outcome.message}"
+            if problem != self.problem:
+                logger.error("%s", problem)
+            self.problem = problem
+        else:
+            logger.debug("%s: %s", path, outcome)
 
     def _record(self, name: PeerName, turn: Turn) -> None:
         peer = self._speaking.peers.get(name)

@@ -284,3 +284,9 @@ def test_the_wire_gets_the_difference_and_nothing_when_there_is_none():
     assert full.since(empty, 7).upsert == (entry,)
     assert empty.since(full, 8).remove == (Removal(address=V4, epoch=entry.epoch),)
     assert full.whole(9).entries == (entry,)
+
+
+def test_layer_2_goes_on_while_the_inputs_of_bgp_are_missing():
+    done = conduct(NOTHING, situation(bgp_synced=False))
+    assert done.table is not None
+    assert done.speaking is None
