@@ -24,6 +24,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """The call is under way, from this address of ours: not always the one the peer expects."""
+
+    source: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connected:
     """TCP is there. `on_link` are our addresses on its link, its own end first."""
 
@@ -67,7 +74,7 @@ class Stop:
     goodbye: Notification | None
 
 
-Input = Wanted | Connected | ConnectFailed | Received | Closed | Drained | Stop
+Input = Wanted | Calling | Connected | ConnectFailed | Received | Closed | Drained | Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

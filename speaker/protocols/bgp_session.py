@@ -22,6 +22,7 @@ from typing import Final, assert_never
 from lbctl.model.address import Address, Family
 from lbctl.model.membership import Instant
 from speaker.protocols.bgp_inputs import (
+    Calling,
     Changed,
     Closed,
     Connect,
@@ -79,6 +80,10 @@ STABLE_S: Final = 30.0
 MAX_DOUBLINGS: Final = 16
 """Past the longest connect time; a float cannot be doubled for ever."""
 TIMEOUTS_TO_ADVISE: Final = 3
+_ADVICE: Final = (
+    "check the peer's address, that the peer has ours as its neighbor, filters between, "
+    "and the MD5 password"
+)
 
 
 class Timer(enum.Enum):
@@ -123,6 +128,7 @@ class BgpSession:
         self._timers: dict[Timer, Instant] = {}
         self._reader = FrameReader()
         self._routes = AdjRibOut()
+        self._source: Address | None = None
         self._on_link: tuple[Address, ...] = ()
         self._terms: Terms | None = None
         self._own: dict[Family, Address] = {}
@@ -144,6 +150,8 @@ class BgpSession:
                 self._routes.want(table)
                 if first and not self._stopped:
                     self._fire(now, _Occurrence(event=Event.START))
+            case Calling(source=source):
+                self._source = source
             case Connected(on_link=on_link):
                 self._on_link = on_link
                 self._fire(now, _Occurrence(event=Event.CONNECTED))
@@ -277,8 +285,10 @@ class BgpSession:
                 detail = "the peer has read nothing of what was sent"
             case Timer.CONNECT_RETRY:
                 detail = f"no answer within {self._config.connect_retry_s} s"
+                if self._source is not None:
+                    detail += f" to a call from {self._source}"
                 if self._failures + 1 >= TIMEOUTS_TO_ADVISE:
-                    detail += "; check the peer's address, filters between, and the MD5 password"
+                    detail += f"; {_ADVICE}"
                 down = Down(cause=Cause.CONNECT_TIMEOUT, detail=detail)
                 return _Occurrence(event=timer.value, down=down)
             case _:
@@ -303,6 +313,7 @@ class BgpSession:
     def _do(self, now: Instant, act: Act, occurrence: _Occurrence) -> None:
         match act:
             case Act.OPEN_TCP:
+                self._source = None
                 self._outputs.append(Connect())
                 self._start(now, Timer.CONNECT_RETRY, self._config.connect_retry_s)
             case Act.SEND_OPEN:

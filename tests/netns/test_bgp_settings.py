@@ -91,6 +91,24 @@ def test_an_md5_password_that_does_not_fit_is_advised_on(frr, node, tor, ours):
     on(node, work())
 
 
+def test_a_call_from_an_address_that_the_peer_does_not_know_is_named(frr, node, tor):
+    frr("password correct-horse")
+    config = peer_on(node, tor, password="correct-horse", connect_retry_s=1)
+    node.ip("addr", "add", "198.51.100.77/24", "dev", "eth0")
+    node.ip("route", "add", f"{tor.address}/32", "dev", "eth0", "src", "198.51.100.77")
+
+    async def work() -> None:
+        async with speaking(config, node, TABLE) as spoken:
+            await spoken.reaches(
+                lambda: "a call from 198.51.100.77;" in spoken.detail, "the source"
+            )
+
+    try:
+        on(node, work())
+    finally:
+        node.ip("addr", "del", "198.51.100.77/24", "dev", "eth0")
+
+
 def test_a_password_that_the_peer_does_not_have_is_never_answered(frr, node, tor):
     frr()
     config = peer_on(node, tor, password="correct-horse", connect_retry_s=1)

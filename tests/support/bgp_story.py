@@ -1,6 +1,6 @@
 """A BGP session on paper, for transcripts: what the peer and time do in, what we do out.
 
-Commands: `peer KEY=VALUE...` (our configuration, first), `want PREFIX...`, `connects`, `refused`,
+Commands: `peer KEY=VALUE...` (our configuration, first), `want PREFIX...`, `calls`, `connects`, `refused`,
 `closes`, `hears MESSAGE [KEY=VALUE...]`, `stall`, `drain`, `wait SECONDS`, `stop [CODE [WORDS]]`.
 Jitter is 1, so that times are round.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from lbctl.model.address import Family
 from speaker.protocols.bgp_inputs import (
+    Calling,
     Changed,
     Connect,
     Connected,
@@ -64,6 +65,9 @@ class Conversation:
 
     def _do_want(self, *prefixes: str) -> list[str]:
         return self._told(self._bench.tell(Wanted(table=routes(*prefixes))))
+
+    def _do_calls(self) -> list[str]:
+        return self._told(self._bench.tell(Calling(source=LINK[0])))
 
     def _do_connects(self) -> list[str]:
         return self._told(self._bench.tell(Connected(on_link=LINK)))

@@ -148,9 +148,11 @@ class Lan:
         self._hosts.append(host)
         host.ip("link", "set", "lo", "up")
         with inside(host.namespace):
-            # Addresses of a test must be usable at once; DAD would take a second.
-            for scope in ("all", "default"):
-                Path(f"/proc/sys/net/ipv6/conf/{scope}/accept_dad").write_text("0")
+            # Addresses of a test must be usable at once; DAD would take a second. And there are no
+            # others: FRR advertises prefixes, and calls would come from what a host makes of them.
+            for key in ("accept_dad", "autoconf"):
+                for scope in ("all", "default"):
+                    Path(f"/proc/sys/net/ipv6/conf/{scope}/{key}").write_text("0")
         self.plug(host, "eth0")
         host.ip("addr", "add", f"{host.address}/24", "dev", "eth0")
         host.ip("-6", "addr", "add", f"{host.address6}/64", "dev", "eth0", "nodad")

@@ -29,6 +29,7 @@ from speaker.drivers.node.bgp_socket import (
     unacknowledged,
 )
 from speaker.protocols.bgp_inputs import (
+    Calling,
     Changed,
     Closed,
     Connect,
@@ -180,7 +181,7 @@ class BgpPeer:
             self._tell(ConnectFailed(why=_words(error)))
             return
         try:
-            await self._loop.sock_connect(opened, socket_address(self.config))
+            await self._call(opened)
             connection = _Connection(opened, self._tell, self._closing.discard)
             await self._loop.create_connection(lambda: connection, sock=opened)
         except (OSError, PeerSocketError) as error:
@@ -193,6 +194,15 @@ class BgpPeer:
             self._connection = connection
             own = connection.own_address
             self._tell(Connected(on_link=(own, *(one for one in self._beside(own) if one != own))))
+
+    async def _call(self, opened: socket.socket) -> None:
+        address = socket_address(self.config)
+        try:
+            opened.connect(address)
+        except BlockingIOError:
+            self._tell(Calling(source=_own_address(opened)))
+            # A second connect() of a call that is under way joins it.
+            await self._loop.sock_connect(opened, address)
 
     def _disconnect(self) -> None:
         if self._connecting is not None:
@@ -217,7 +227,7 @@ class _Connection(asyncio.Protocol):
         tell: Callable[[Input], None],
         left: Callable[[_Connection], None],
     ) -> None:
-        self.own_address = ip_address(opened.getsockname()[0])
+        self.own_address = _own_address(opened)
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opened = opened
         self._tell = tell
@@ -301,6 +311,10 @@ class _Connection(asyncio.Protocol):
         if not self.gone.done():
             self.gone.set_result(None)
         self._left(self)
+
+
+def _own_address(opened: socket.socket) -> Address:
+    return ip_address(opened.getsockname()[0])
 
 
 def _words(error: Exception) -> str:
