@@ -286,21 +286,31 @@ class Reflector(Generic[K, V]):
 
         Begins anew, once, when a list that begins later is asked for meanwhile: the pages so far
         would be thrown away. So a process that gains the Lease while it starts reads all once.
+        The server makes each page while we take in the one before.
         """
         began_anew = False
-        asked, before, new, token = self._begin_list()
-        while True:
-            body = await self._page(token)
-            goes_on = self._goes_on_at(body["metadata"].get("resourceVersion"))
-            for item in body["items"]:
-                self._collect(item, new, goes_on=goes_on)
-            token = str(body["metadata"].get("continue") or "")
-            self.contact_at = self._clock()
-            if not token:
-                break
-            if self._asked > asked and not began_anew:
-                began_anew = True
-                asked, before, new, token = self._begin_list()
+        asked, before, new = self._begin_list()
+        page = asyncio.create_task(self._page(""))
+        try:
+            while True:
+                body = await page
+                self.contact_at = self._clock()
+                token = str(body["metadata"].get("continue") or "")
+                if token and self._asked > asked and not began_anew:
+                    began_anew = True
+                    asked, before, new = self._begin_list()
+                    page = asyncio.create_task(self._page(""))
+                    continue
+                if token:
+                    page = asyncio.create_task(self._page(token))
+                    await asyncio.sleep(0)  # it is on its way before we are busy
+                goes_on = self._goes_on_at(body["metadata"].get("resourceVersion"))
+                for item in body["items"]:
+                    self._collect(item, new, goes_on=goes_on)
+                if not token:
+                    break
+        finally:
+            page.cancel()
         version = body["metadata"].get("resourceVersion")
         if not isinstance(version, str):
             raise StreamBroken("the list has no resourceVersion")
@@ -320,10 +330,10 @@ class Reflector(Generic[K, V]):
                 waiting.set_result(None)
         self._waiting = [entry for entry in self._waiting if not entry[1].done()]
 
-    def _begin_list(self) -> tuple[int, dict[str, int], _Listed[K, V], str]:
-        """Return whom the list answers, what was ahead of it, no items, and no page."""
+    def _begin_list(self) -> tuple[int, dict[str, int], _Listed[K, V]]:
+        """Return whom the list answers, what was ahead of it, and no items."""
         self._interrupt.clear()
-        return self._asked, dict(self._ahead), _Listed[K, V](), ""
+        return self._asked, dict(self._ahead), _Listed[K, V]()
 
     async def _page(self, token: str) -> dict[str, Any]:
         """Return one page, checked for its form.

@@ -16,7 +16,7 @@ from lbctl.cli.fetch import View, access_options, view
 from lbctl.cli.render import EXIT_USAGE, fail, output_option, print_rows
 from lbctl.model.names import NodeName, PeerName
 from lbctl.model.route import Prefix
-from lbctl.model.session import SessionReport
+from lbctl.model.session import NO_ROUTES, SessionReport
 from lbctl.plan.all_routes import plans_of
 from lbctl.plan.explain_peer import SessionAnswer, explain_peer, node_sessions
 from lbctl.plan.routes import RoutePlan
@@ -282,7 +282,8 @@ def _plans(found: View) -> Iterator[tuple[NodeName, RoutePlan]]:
 
 
 def _counts(report: SessionReport | None) -> tuple[int, int, int]:
-    return (0, 0, 0) if report is None else (report.wanted, report.sent, report.acknowledged)
+    routes = NO_ROUTES if report is None else report.routes()
+    return routes.wanted, routes.sent, routes.acknowledged
 
 
 def _node(found: View, name: str | None) -> NodeName | None:

@@ -44,10 +44,10 @@ from lbctl.plan.announced import (
     silent_address,
 )
 from lbctl.plan.announcement import judge_addresses
-from lbctl.plan.audience import SessionKey
 from lbctl.plan.claims import LOAD_BALANCER
 from lbctl.plan.eligibility import believed
 from lbctl.plan.reach import Reaches, moved, renewed, survey
+from lbctl.plan.tally import SessionKey
 
 logger = logging.getLogger(__name__)
 

@@ -27,21 +27,9 @@ from lbctl.model.outcome import Refused
 from lbctl.model.service import Service
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.announced import lives
-from lbctl.plan.audience import (
-    NO_STAGE,
-    Audience,
-    Heard,
-    SessionKey,
-    Speaking,
-    Stage,
-    Tally,
-    hear,
-    stage_of,
-    tally,
-    united,
-    untold,
-)
+from lbctl.plan.audience import NO_STAGE, Audience, Heard, Stage, hear, stage_of, united
 from lbctl.plan.claims import LOAD_BALANCER
+from lbctl.plan.tally import SessionKey, Speaking, Tally, tally, untold
 
 JUDGED: Final = 64
 """Services whose audience is judged again in one turn."""

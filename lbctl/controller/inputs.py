@@ -45,8 +45,8 @@ from lbctl.model.peer import BFDProfile
 from lbctl.model.session import SessionReport
 from lbctl.model.snapshot import Changed, Snapshot
 from lbctl.plan.announced import Sent
-from lbctl.plan.audience import SessionKey
 from lbctl.plan.pools import NO_POOLS, PoolBook, judge_pools
+from lbctl.plan.tally import SessionKey
 
 SOURCES: Final = (Source.POOLS, Source.ADVERTISEMENTS, Source.SERVICES, Source.NAMESPACES)
 PLANNED_FROM: Final = (Source.SERVICES, Source.NAMESPACES)

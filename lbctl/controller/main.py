@@ -51,6 +51,7 @@ from lbctl.run.api_samples import write_samples
 from lbctl.run.flags import refuse_to_start
 from lbctl.run.http import ListenError, StatusServer
 from lbctl.run.logs import set_up_logging
+from lbctl.run.memory import settle
 from lbctl.run.metrics import METRICS_OF, Exposition, Sample
 from lbctl.run.process_samples import process_samples
 
@@ -81,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_to_start(PROGRAM, str(error))
     if settings.webhook_port:
         probe_port(settings.webhook_port, "--webhook-port")
+    # Before the first lists: they make millions of values, and the collector looks at all of them.
+    settle()
     try:
         asyncio.run(_run(settings, credentials))
     except ListenError as error:

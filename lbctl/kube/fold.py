@@ -51,7 +51,7 @@ from lbctl.model.service import Service
 from lbctl.model.session import SessionReport
 from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.announced import Sent
-from lbctl.plan.audience import SessionKey
+from lbctl.plan.tally import SessionKey
 
 SliceKey = tuple[ServiceKey, str]
 """An EndpointSlice by its Service and its own name: the reflector's key carries the grouping."""

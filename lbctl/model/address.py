@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
+from typing import Final
 
 from lbctl.model.outcome import Problem
 
@@ -24,12 +25,21 @@ class Family(enum.StrEnum):
     IPV6 = "IPv6"
 
 
+_OCTETS: Final = {str(number): number for number in range(256)}
+
+
 def family_of(address: Address) -> Family:
     return Family.IPV4 if address.version == 4 else Family.IPV6
 
 
 def parse_address(text: str) -> Address | None:
     """Return the address that `text` spells, or None. A zone (`%eth0`) is not part of an address."""
+    try:
+        # Thousands are read at a start, and `ipaddress` takes five times as long.
+        first, second, third, fourth = map(_OCTETS.__getitem__, text.split("."))
+        return IPv4Address(first << 24 | second << 16 | third << 8 | fourth)
+    except (KeyError, ValueError):
+        pass
     try:
         return None if "%" in text else ip_address(text.strip())
     except ValueError:

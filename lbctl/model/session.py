@@ -1,16 +1,19 @@
 """What a speaker says of one of its BGP sessions. Pure.
 
 Intent, sent and observed are told apart: `wanted` routes are what the plan asks for, `sent` what
-has been put on the wire, `acknowledged` what the peer's TCP has confirmed to the last byte.
+has been put on the wire, `acknowledged` what the peer's TCP has confirmed to the last byte. They
+are counted by address family: a peer that takes no IPv6 has still been told of all of IPv4.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Final
 
-from lbctl.model.address import Address
+from lbctl.model.address import Address, Family
 from lbctl.model.names import Incarnation, NodeName, PeerName
 
 
@@ -46,6 +49,18 @@ class NotificationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteCounts:
+    """Count routes from intent to what was observed."""
+
+    wanted: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+
+
+NO_ROUTES: Final = RouteCounts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
     """Hold the BGPSessionStatus of one node and peer, written by that node's speaker only.
 
@@ -74,7 +89,17 @@ class SessionReport:
     resets: int = 0
     """How often an established session has ended since the speaker started."""
     last_notification: NotificationReport | None = None
-    wanted: int = 0
-    sent: int = 0
-    acknowledged: int = 0
+    ipv4: RouteCounts = NO_ROUTES
+    ipv6: RouteCounts = NO_ROUTES
     resource_version: str = ""
+
+    def routes(self, families: Collection[Family] = tuple(Family)) -> RouteCounts:
+        """Return the routes of these families together."""
+        counts = [self.ipv4 if one is Family.IPV4 else self.ipv6 for one in families]
+        if len(counts) == 1:
+            return counts[0]
+        return RouteCounts(
+            wanted=sum(one.wanted for one in counts),
+            sent=sum(one.sent for one in counts),
+            acknowledged=sum(one.acknowledged for one in counts),
+        )

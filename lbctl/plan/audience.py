@@ -7,23 +7,23 @@ judged once for each, and Services by the thousand share one `Audience`. It says
 nodes' plans (tests/property/test_audience.py); that routes are merged per prefix is looked at for
 the address's own advertisements, which an aggregate within one pool cannot tell from the whole.
 
-The audience is intent. `tally` puts what speakers report beside it. Called by the controller, for
-the condition lbctl.io/Announced and for ServiceBGPStatus.
+The audience is intent; `lbctl.plan.tally` puts what speakers report beside it. Called by the
+controller, for the condition lbctl.io/Announced and for ServiceBGPStatus, and by `explain`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Final, NamedTuple, TypeAlias
 
 from lbctl.model.address import Address, Family, family_of
-from lbctl.model.names import Incarnation, NodeName, PeerName, PoolName, ServiceKey
+from lbctl.model.names import NodeName, PeerName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.selector import keys_of, seen_by
 from lbctl.model.service import Service, TrafficPolicy
-from lbctl.model.session import SessionReport, SessionState
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.announced import further
 from lbctl.plan.claims import PoolsByName, holders_of, pools_by_name
@@ -35,10 +35,6 @@ from lbctl.plan.tables import Asked
 
 StandingKey: TypeAlias = tuple[frozenset[PeerName], frozenset[str]]
 """The sessions of some nodes, and the advertisements that select them."""
-SessionKey: TypeAlias = tuple[NodeName, PeerName]
-Sessions: TypeAlias = Mapping[SessionKey, SessionReport]
-Speaking: TypeAlias = Mapping[NodeName, Incarnation]
-"""The lives of the speakers whose word counts."""
 
 
 class Hearers(NamedTuple):
@@ -47,6 +43,8 @@ class Hearers(NamedTuple):
     standing: StandingKey
     nodes: frozenset[NodeName] | None
     peers: frozenset[PeerName]
+    families: frozenset[Family]
+    """Those of the address; of several addresses, those that each of the peers is told of."""
 
 
 Audience: TypeAlias = frozenset[Hearers]
@@ -229,7 +227,8 @@ def _judge(
                 elif told:
                     telling.setdefault(told, set()).update(nodes)
             for peers, names in telling.items():
-                found.add(Hearers(key, frozenset(names) if near else None, peers))
+                some = frozenset(names) if near else None
+                found.add(Hearers(key, some, peers, frozenset((family,))))
         if found:
             return frozenset(found)
     refused = _furthest(stage, refusals)
@@ -284,114 +283,24 @@ def _count(snapshot: Snapshot, service: Service, family: Family) -> EndpointCoun
     return count_endpoints(slices.values() if slices else (), family)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Count the sessions of an audience, from intent to what was observed."""
-
-    nodes: int
-    peers: tuple[PeerName, ...]
-    """Who is to be told, sorted."""
-    wanted: int
-    established: int
-    sent: int
-    acknowledged: int
-    told: tuple[PeerName, ...]
-    """Those of `peers` that one node at least has told of its whole table, sorted."""
-
-
-def tally(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaking) -> Tally:
-    """Return how the sessions of the audience stand, as far as living speakers report."""
-    nodes: set[NodeName] = set()
-    told: set[PeerName] = set()
-    wanted = established = sent = acknowledged = 0
-    for hearers in audience:
-        telling = stage.nodes(hearers)
-        nodes |= telling
-        wanted += len(telling) * len(hearers.peers)
-        for node in telling:
-            for peer in hearers.peers:
-                report = believed_report(sessions.get((node, peer)), speaking)
-                if report is None or report.state is not SessionState.ESTABLISHED:
-                    continue
-                established += 1
-                sent += report.sent == report.wanted
-                if report.acknowledged == report.wanted:
-                    acknowledged += 1
-                    told.add(peer)
-    return Tally(
-        nodes=len(nodes),
-        peers=tuple(sorted({peer for hearers in audience for peer in hearers.peers})),
-        wanted=wanted,
-        established=established,
-        sent=sent,
-        acknowledged=acknowledged,
-        told=tuple(sorted(told)),
-    )
-
-
-def untold(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaking) -> Refused:
-    """Return why no peer of an audience has been told, by the session that is nearest to it."""
-    best: tuple[int, SessionKey] | None = None
-    for hearers in audience:
-        for node in stage.nodes(hearers):
-            for peer in hearers.peers:
-                report = believed_report(sessions.get((node, peer)), speaking)
-                # The first by name of those that are equally near.
-                found = (-_progress(report), (node, peer))
-                best = found if best is None else min(best, found)
-    if best is None:
-        return Refused(reason=Reason.NO_SPEAKER, detail="there is no node to announce it")
-    node, peer = best[1]
-    report = believed_report(sessions.get((node, peer)), speaking)
-    if report is None:
-        return Refused(
-            reason=Reason.NOT_REPORTED,
-            detail=f"node {node} is to tell peer {peer} of it, but its speaker has not reported on "
-            "the session",
-        )
-    if report.state is not SessionState.ESTABLISHED:
-        said = f": {report.message}" if report.message else ""
-        return Refused(
-            reason=Reason.SESSION_DOWN,
-            detail=f"no BGP session that is to carry it is established; that of node {node} with "
-            f"peer {peer} is {report.state}{said}",
-        )
-    said = f" ({report.message})" if report.message else ""
-    return Refused(
-        reason=Reason.NOT_REPORTED,
-        detail=f"node {node} is to tell peer {peer} of it, and the peer has confirmed only "
-        f"{report.acknowledged} of {report.wanted} routes{said}",
-    )
-
-
-def believed_report(report: SessionReport | None, speaking: Speaking) -> SessionReport | None:
-    """Return the report if the life of the speaker that made it goes on."""
-    if report is None or speaking.get(report.node) != report.incarnation:
-        return None
-    return report
-
-
-def _progress(report: SessionReport | None) -> int:
-    if report is None:
-        return 0
-    return 2 if report.state is SessionState.ESTABLISHED else 1
-
-
 def united(stage: Stage, audiences: Iterable[Audience]) -> Audience:
     """Return the sessions of several addresses together, each once."""
     distinct = tuple(dict.fromkeys(audiences))
     if len(distinct) == 1:
         return distinct[0]
-    told: dict[StandingKey, dict[NodeName, frozenset[PeerName]]] = {}
+    told: dict[StandingKey, dict[tuple[NodeName, PeerName], frozenset[Family]]] = {}
     for audience in distinct:
         for hearers in audience:
-            by_node = told.setdefault(hearers.standing, {})
-            for node in stage.nodes(hearers):
-                by_node[node] = by_node.get(node, frozenset()) | hearers.peers
+            by_session = told.setdefault(hearers.standing, {})
+            for session in product(stage.nodes(hearers), hearers.peers):
+                by_session[session] = by_session.get(session, frozenset()) | hearers.families
     found: set[Hearers] = set()
-    for key, by_node in told.items():
-        groups: dict[frozenset[PeerName], list[NodeName]] = {}
-        for node, peers in by_node.items():
-            groups.setdefault(peers, []).append(node)
-        found |= {Hearers(key, frozenset(names), peers) for peers, names in groups.items()}
+    for key, by_session in told.items():
+        groups: dict[tuple[PeerName, frozenset[Family]], set[NodeName]] = {}
+        for (node, peer), families in by_session.items():
+            groups.setdefault((peer, families), set()).add(node)
+        found |= {
+            Hearers(key, frozenset(nodes), frozenset((peer,)), families)
+            for (peer, families), nodes in groups.items()
+        }
     return frozenset(found)

@@ -12,8 +12,8 @@ from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
 from lbctl.model.service import Service
 from lbctl.plan.announcement import AddressPlan
-from lbctl.plan.audience import Tally
 from lbctl.plan.checklist_steps import Answer, Commands, Step, not_reached, refused
+from lbctl.plan.tally import Tally
 from lbctl.plan.telling import Telling
 
 _NAME = "BGP sessions"

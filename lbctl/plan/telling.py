@@ -8,11 +8,11 @@ by which each speaker acts; where a peer is to be told, its session has the rest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from lbctl.model.address import Address
+from lbctl.model.address import Address, Family, family_of
 from lbctl.model.names import NodeName, PeerName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
@@ -21,24 +21,10 @@ from lbctl.model.service import Service
 from lbctl.model.session import SessionReport, SessionState
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.announced import lives
-from lbctl.plan.audience import (
-    NO_STAGE,
-    Audience,
-    Heard,
-    Sessions,
-    Speaking,
-    Stage,
-    Tally,
-    alike,
-    believed_report,
-    hear,
-    near_nodes,
-    stage_of,
-    tally,
-    untold,
-)
+from lbctl.plan.audience import NO_STAGE, Audience, Heard, Stage, alike, hear, near_nodes, stage_of
 from lbctl.plan.claims import holders_of
 from lbctl.plan.routes import Told, routes_alone
+from lbctl.plan.tally import Sessions, Speaking, Tally, believed_report, tally, untold
 
 _BEYOND_NODES: Final = frozenset(
     {
@@ -189,13 +175,13 @@ class Telling:
                     for peer in _peers(self.snapshot):
                         verdict = plan.verdict(address, peer)
                         if isinstance(verdict, Told):
-                            yield node, self._yes(node, peer, verdict)
+                            yield node, self._yes(node, peer, address, verdict)
                         else:
                             yield node, _no(peer, verdict)
 
-    def _yes(self, node: NodeName, peer: PeerName, told: Told) -> PeerAnswer:
+    def _yes(self, node: NodeName, peer: PeerName, address: Address, told: Told) -> PeerAnswer:
         report = self.session(node, peer)
-        reason, detail = session_answer(report)
+        reason, detail = session_answer(report, (family_of(address),))
         return PeerAnswer(
             peer=peer,
             told=True,
@@ -227,19 +213,22 @@ def telling_of(
     )
 
 
-def session_answer(report: SessionReport | None) -> tuple[Reason, str]:
-    """Return how far a session has come that is to carry a route."""
+def session_answer(
+    report: SessionReport | None, families: Collection[Family] = tuple(Family)
+) -> tuple[Reason, str]:
+    """Return how far a session has come that is to carry routes of these families."""
     if report is None:
         return Reason.NOT_REPORTED, "no living speaker has reported on the session"
     said = f": {report.message}" if report.message else ""
     if report.state is not SessionState.ESTABLISHED:
         return Reason.SESSION_DOWN, f"{report.state}{said}"
-    if report.acknowledged != report.wanted:
+    routes = report.routes(families)
+    if routes.acknowledged != routes.wanted:
         return (
             Reason.NOT_REPORTED,
-            f"the peer has confirmed {report.acknowledged} of {report.wanted} routes{said}",
+            f"the peer has confirmed {routes.acknowledged} of {routes.wanted} routes{said}",
         )
-    every = "its one route" if report.wanted == 1 else f"all {report.wanted} routes"
+    every = "its one route" if routes.wanted == 1 else f"all {routes.wanted} routes"
     return Reason.ANNOUNCED, f"the peer has confirmed {every}{said}"
 
 

@@ -15,7 +15,13 @@ from dataclasses import dataclass, replace
 from lbctl.model.address import Address, Family
 from lbctl.model.membership import Member
 from lbctl.model.peer import BGPPeer
-from lbctl.model.session import Direction, NotificationReport, SessionReport, SessionState
+from lbctl.model.session import (
+    Direction,
+    NotificationReport,
+    RouteCounts,
+    SessionReport,
+    SessionState,
+)
 from speaker.protocols.bgp_inputs import Changed
 from speaker.protocols.bgp_peer import Terms
 from speaker.protocols.bgp_report import Cause, Down, SessionStatus
@@ -88,7 +94,7 @@ def session_report(
     course: Course,
     *,
     status: SessionStatus | None,
-    wanted: int,
+    wanted: Mapping[Family, int],
     absent: str,
     own: Address | None,
     other: Address | None,
@@ -104,8 +110,17 @@ def session_report(
     """
     up = status is not None and status.state is State.ESTABLISHED
     terms = status.terms if status is not None and up else None
-    sent = status.routes_sent if status is not None and up else 0
-    acknowledged = sent if observed else min(sent, before.acknowledged if before else 0)
+    sent = status.routes_sent if status is not None and up else {}
+
+    def routes(family: Family) -> RouteCounts:
+        count = sent.get(family, 0)
+        confirmed = before.routes((family,)).acknowledged if before else 0
+        return RouteCounts(
+            wanted=wanted.get(family, 0),
+            sent=count,
+            acknowledged=count if observed else min(count, confirmed),
+        )
+
     return SessionReport(
         node=me.node,
         peer=peer.name,
@@ -124,9 +139,8 @@ def session_report(
         capabilities=capabilities(terms) if terms is not None else (),
         resets=course.resets,
         last_notification=course.notified,
-        wanted=wanted,
-        sent=sent,
-        acknowledged=acknowledged,
+        ipv4=routes(Family.IPV4),
+        ipv6=routes(Family.IPV6),
     )
 
 

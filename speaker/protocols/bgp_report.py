@@ -78,7 +78,7 @@ class SessionStatus:
     down: Down | None
     """The last end, kept while the session is up."""
     routes_wanted: int
-    routes_sent: int
+    routes_sent: Mapping[Family, int]
     unsendable: Mapping[Unsendable, int]
     table_sent: bool
     """The whole table and End-of-RIB have been handed to TCP in this session."""

@@ -11,6 +11,7 @@ with the reason. Called by `speaker.protocols.bgp_session`.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -65,6 +66,8 @@ class AdjRibOut:
         self.wanted: Table | None = None
         """None until the first table is there. Nobody changes a table that was handed over."""
         self.sent: dict[Prefix, Route] = {}
+        self.sent_of: Counter[Family] = Counter()
+        """How many of each family are sent."""
         self.unsendable: dict[Prefix, Unsendable] = {}
         self.complete_since_open = False
         """The whole table has been sent once in this session, and End-of-RIB after it."""
@@ -106,6 +109,7 @@ class AdjRibOut:
     def close(self) -> None:
         """End the session: what was sent is gone, or kept by the peer until we say it anew."""
         self.sent.clear()
+        self.sent_of.clear()
         self.unsendable.clear()
         self._dirty.clear()
         self._again.clear()
@@ -138,8 +142,10 @@ class AdjRibOut:
                 group = None
             if group is None or route is None:
                 if self.sent.pop(prefix, None) is not None:
+                    self.sent_of[family] -= 1
                     withdrawn.setdefault(family, []).append(prefix)
             elif prefix in self._again or self.sent.get(prefix) != route:
+                self.sent_of[family] += prefix not in self.sent
                 self.sent[prefix] = route
                 announced.setdefault(group, []).append(prefix)
             self._again.discard(prefix)

@@ -198,7 +198,7 @@ class BgpSession:
             next_hops=dict(self._own),
             down=self._down,
             routes_wanted=len(self._routes.wanted or ()),
-            routes_sent=len(self._routes.sent),
+            routes_sent=self._routes.sent_of.copy(),
             unsendable=Counter(self._routes.unsendable.values()),
             table_sent=self._routes.complete_since_open and not self._routes.waiting,
             last_route_byte=self._last_route_byte,

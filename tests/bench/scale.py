@@ -50,8 +50,14 @@ class Scale:
     """The phases, in the order of `measure`; each needs what those before it left."""
 
     def __init__(
-        self, session: ApiSession, bench: Bench, replicas: Replicas, services: int
+        self,
+        session: ApiSession,
+        bench: Bench,
+        replicas: Replicas,
+        services: int,
+        kubeconfig: Path,
     ) -> None:
+        self.kubeconfig = kubeconfig
         self.session = session
         self.bench = bench
         self.replicas = replicas
@@ -183,17 +189,37 @@ class Scale:
         body = (await self.session.request("GET", NODES)).body
         return {item["metadata"]["resourceVersion"] for item in body["items"]}
 
-    async def events(self, change: Callable[[int], tuple[str, dict[str, Any]]]) -> float:
-        """Return ms of CPU that one event costs the leader, of `BEATS` that concern nobody."""
+    async def events(
+        self, collection: str, change: Callable[[int], tuple[str, dict[str, Any]]]
+    ) -> dict[str, float]:
+        """Return ms of CPU that one event costs the leader, of `BEATS` that concern nobody.
+
+        The floor is a process that reads the same events and does nothing with them.
+        """
         pid = (await self.replicas.processes())[await self.replicas.leader()]
-        idle_before = await self._idle(pid)
-        begun, before = time.perf_counter(), processes.cpu_s([pid])
-        await bounded(self._patch(*change(number)) for number in range(BEATS))
-        await asyncio.sleep(1)
-        spent, took = processes.cpu_s([pid]) - before, time.perf_counter() - begun
+        bare = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.bench.bare_watch", str(self.kubeconfig), collection),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert bare.stdout is not None
+            assert await bare.stdout.readline() == b"ready\n"
+            idle_before = await self._idle(pid)
+            begun, before = time.perf_counter(), processes.cpu_s([pid])
+            bare_before = processes.cpu_s([bare.pid])
+            await bounded(self._patch(*change(number)) for number in range(BEATS))
+            await asyncio.sleep(1)
+            spent, took = processes.cpu_s([pid]) - before, time.perf_counter() - begun
+            floor = processes.cpu_s([bare.pid]) - bare_before
+        finally:
+            bare.kill()
+            await bare.wait()
         # Whatever else it does comes and goes; what it does always is the lesser of the two.
         idle = min(idle_before, await self._idle(pid))
-        return (spent - idle * took) / BEATS * 1000
+        return {
+            "product": (spent - idle * took) / BEATS * 1000,
+            "floor": floor / BEATS * 1000,
+        }
 
     @staticmethod
     async def _idle(pid: int) -> float:
@@ -226,7 +252,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     async with ApiSession(load_kubeconfig(options.kubeconfig)) as session:
         await make_namespace(session)
         bench = Bench(session)
-        scale = Scale(session, bench, Replicas(session), options.services)
+        scale = Scale(session, bench, Replicas(session), options.services, options.kubeconfig)
         async with watching(bench), _reporting(bench, scale.names):
             say(f"making {options.services:,} Services and {world.NODES:,} Nodes")
             await scale.make()
@@ -244,8 +270,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             await scale.settled()
             scale.remember("after restarts")
             say(f"{BEATS} Node events, {BEATS} EndpointSlice events")
-            node_ms = await scale.events(scale.heartbeat)
-            slice_ms = await scale.events(scale.touched_slice)
+            node_ms = await scale.events(NODES, scale.heartbeat)
+            slice_ms = await scale.events(SLICES, scale.touched_slice)
             after = await scale.versions()
             say("the command")
             words = await commands.timed(options.kubeconfig, options.kubectl)

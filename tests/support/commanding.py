@@ -225,8 +225,9 @@ def bgp_session(
     **status: Any,
 ) -> tuple[str, dict[str, Any]]:
     """Return the BGPSessionStatus of the speaker that `speaker` describes; `routes` are wanted,
-    sent and acknowledged ones."""
+    sent and acknowledged ones, all of IPv4."""
     wanted, done, acknowledged = routes
+    counts = {"wanted": wanted, "sent": done, "acknowledged": acknowledged}
     return (
         "bgpsessionstatuses",
         {
@@ -237,7 +238,7 @@ def bgp_session(
                 "incarnation": "1",
                 "state": state,
                 "since": "2026-01-01T00:00:00Z",
-                "routes": {"wanted": wanted, "sent": done, "acknowledged": acknowledged},
+                "routes": {**counts, "ipv4": counts},
                 **status,
             },
         },

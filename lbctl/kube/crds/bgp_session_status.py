@@ -7,6 +7,7 @@ speaker. There is no field that only tells time: nothing is written when nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -18,7 +19,13 @@ from lbctl.kube.naming import object_name
 from lbctl.model.address import parse_address
 from lbctl.model.community import UINT32_MAX
 from lbctl.model.names import Incarnation, NodeName, PeerName
-from lbctl.model.session import Direction, NotificationReport, SessionReport, SessionState
+from lbctl.model.session import (
+    Direction,
+    NotificationReport,
+    RouteCounts,
+    SessionReport,
+    SessionState,
+)
 
 MESSAGE_MAX = 1_024
 CAPABILITIES_MAX = 32
@@ -59,26 +66,32 @@ _NOTIFICATION = Struct(
     )
 )
 
+_COUNTS = (
+    Field(
+        name="wanted",
+        type=_COUNT,
+        required=True,
+        description="Routes that the peer is to have.",
+    ),
+    Field(
+        name="sent",
+        type=_COUNT,
+        required=True,
+        description="Routes that have been put on the wire.",
+    ),
+    Field(
+        name="acknowledged",
+        type=_COUNT,
+        required=True,
+        description="Routes that the peer's TCP has confirmed to the last byte.",
+    ),
+)
+
 _ROUTES = Struct(
     fields=(
-        Field(
-            name="wanted",
-            type=_COUNT,
-            required=True,
-            description="Routes that the peer is to have.",
-        ),
-        Field(
-            name="sent",
-            type=_COUNT,
-            required=True,
-            description="Routes that have been put on the wire.",
-        ),
-        Field(
-            name="acknowledged",
-            type=_COUNT,
-            required=True,
-            description="Routes that the peer's TCP has confirmed to the last byte.",
-        ),
+        *_COUNTS,
+        Field(name="ipv4", type=Struct(fields=_COUNTS), description="The same, of IPv4 alone."),
+        Field(name="ipv6", type=Struct(fields=_COUNTS), description="The same, of IPv6 alone."),
     )
 )
 
@@ -215,10 +228,17 @@ def parse_session_status(body: Any) -> SessionReport | None:
         capabilities=tuple(texts(status.get("capabilities"))),
         resets=number(status.get("resets")),
         last_notification=_notification(mapping(status.get("lastNotification"))),
-        wanted=number(routes.get("wanted")),
-        sent=number(routes.get("sent")),
-        acknowledged=number(routes.get("acknowledged")),
+        ipv4=_counts(mapping(routes.get("ipv4"))),
+        ipv6=_counts(mapping(routes.get("ipv6"))),
         resource_version=metadata.resource_version,
+    )
+
+
+def _counts(found: Mapping[str, Any]) -> RouteCounts:
+    return RouteCounts(
+        wanted=number(found.get("wanted")),
+        sent=number(found.get("sent")),
+        acknowledged=number(found.get("acknowledged")),
     )
 
 
@@ -265,9 +285,9 @@ def render_session_status(report: SessionReport) -> dict[str, Any]:
             "at": told.at,
         },
         "routes": {
-            "wanted": report.wanted,
-            "sent": report.sent,
-            "acknowledged": report.acknowledged,
+            **asdict(report.routes()),
+            "ipv4": asdict(report.ipv4),
+            "ipv6": asdict(report.ipv6),
         },
     }
 

@@ -94,8 +94,10 @@ def _session_samples(sessions: NodeSessions) -> Iterator[Sample]:
         named = (str(peer.name),)
         yield Sample(name="lbctl_bgp_session_established", value=up, labels=named)
         yield Sample(name="lbctl_bgp_session_resets_total", value=report.resets, labels=named)
-        acknowledged = report.acknowledged
-        yield Sample(name="lbctl_bgp_acknowledged_prefixes", value=acknowledged, labels=named)
+        routes = report.routes()
+        yield Sample(
+            name="lbctl_bgp_acknowledged_prefixes", value=routes.acknowledged, labels=named
+        )
         held = sessions.bgp.peers.get(peer.name)
         if held is None:
             continue
@@ -104,8 +106,8 @@ def _session_samples(sessions: NodeSessions) -> Iterator[Sample]:
             there = (f"[{held.config.address}]:{held.config.port}",)
         values = {
             "session_up": up,
-            "announced_prefixes_total": report.sent,
-            "pending_prefixes_total": max(0, report.wanted - report.sent),
+            "announced_prefixes_total": routes.sent,
+            "pending_prefixes_total": max(0, routes.wanted - routes.sent),
             "total_sent": sum(held.counts.sent.values()),
             "total_received": sum(held.counts.received.values()),
             **{name: held.counts.sent[kind] for kind, name in _SENT.items()},

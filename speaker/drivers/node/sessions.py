@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,7 +35,7 @@ from lbctl.kube.groups import BGP_PEER, BGP_SESSION_STATUS, Groups
 from lbctl.kube.loose import metadata_of
 from lbctl.kube.status_objects import bgp_session_status
 from lbctl.kube.times import rfc3339
-from lbctl.model.address import Address
+from lbctl.model.address import Address, Family
 from lbctl.model.membership import Member
 from lbctl.model.names import PeerName
 from lbctl.model.node import Owner
@@ -44,6 +45,7 @@ from speaker.agent.peering import NOBODY, Speaking
 from speaker.agent.sessions import Course, Turn, course_after, session_report
 from speaker.drivers.node.bgp_peers import BgpPeers
 from speaker.protocols.bgp_inputs import Changed
+from speaker.protocols.bgp_routes import Table
 from speaker.wire.bgp_fault import SHUTDOWN, cease
 
 COUNTS_EVERY_S: Final = 1.0
@@ -95,6 +97,8 @@ class NodeSessions:
         self._due: dict[PeerName, float] = {}
         """When a status may be written next, for counts or after a failure."""
         self._urgent: set[PeerName] = set()
+        self._counted: dict[int, tuple[Table, Counter[Family]]] = {}
+        """The routes of tables by family; a table is held, so that no other has its id."""
         resource = table[BGP_SESSION_STATUS]
         mine = {"labelSelector": f"{resource.group}/node={me.node}"}
         self.shown: Reflector[str, _Shown] = Reflector(
@@ -202,16 +206,25 @@ class NodeSessions:
                 waits.append(AGAIN_S)
         return min(waits, default=None)
 
-    def _wanted(self, name: PeerName) -> int:
+    def _wanted(self, name: PeerName) -> Counter[Family]:
+        """Return how many routes of each family the peer is to have; a table is counted once."""
         peering = self._speaking.peerings.get(name)
-        return 0 if peering is None else len(peering.table)
+        if peering is None:
+            return Counter()
+        key = id(peering.table)
+        if key not in self._counted:
+            present = {id(one.table) for one in self._speaking.peerings.values()}
+            self._counted = {k: one for k, one in self._counted.items() if k in present}
+            count = Counter(prefix.family for prefix in peering.table)
+            self._counted[key] = peering.table, count
+        return self._counted[key][1]
 
     def _is_under_way(self, name: PeerName) -> bool:
         """Return whether the session will get further without telling anybody."""
         held, course = self.bgp.peers.get(name), self.courses.get(name)
         if held is None or course is None or not course.up:
             return False
-        return not held.observed or held.status.routes_wanted != self._wanted(name)
+        return not held.observed or held.status.routes_wanted != self._wanted(name).total()
 
     def _shown_of(self, name: PeerName) -> _Shown | None:
         return self.shown.items.get(session_status_name(self._me.node, name))

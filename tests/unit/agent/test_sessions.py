@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
+from lbctl.model.address import Family
 from lbctl.model.membership import Member
 from lbctl.model.names import Incarnation, NodeName
-from lbctl.model.session import Direction, SessionState
+from lbctl.model.session import Direction, RouteCounts, SessionState
 from speaker.agent.sessions import Course, course_after, session_report
 from speaker.protocols.bgp_inputs import Changed
 from speaker.protocols.bgp_report import Cause, Down
@@ -60,9 +62,12 @@ def test_a_notification_that_repeats_itself_keeps_its_first_time():
     assert (sent.notified.direction, sent.notified.at) == (Direction.SENT, MUCH_LATER)
 
 
+WANTED = Counter({Family.IPV4: 2, Family.IPV6: 1})
+
+
 def report(status, course=BEGIN, **fields):
     values = {
-        "wanted": 3,
+        "wanted": WANTED,
         "absent": "",
         "own": None,
         "other": None,
@@ -81,7 +86,8 @@ def test_an_established_session_tells_what_was_agreed_on():
     status, course = established()
     told = report(status, course, observed=True)
     assert told.state is SessionState.ESTABLISHED
-    assert (told.wanted, told.sent, told.acknowledged) == (3, 3, 3)
+    assert told.ipv4 == RouteCounts(wanted=2, sent=2, acknowledged=2)
+    assert told.ipv6 == RouteCounts(wanted=1, sent=1, acknowledged=1)
     assert told.capabilities == (
         "ipv4-unicast",
         "ipv6-unicast",
@@ -96,9 +102,10 @@ def test_an_established_session_tells_what_was_agreed_on():
 
 def test_what_tcp_has_not_confirmed_is_not_said_to_be_acknowledged():
     status, course = established()
-    assert report(status, course).acknowledged == 0
-    two = replace(report(status, course), acknowledged=2)
-    assert report(status, course, before=two).acknowledged == 2
+    assert report(status, course).routes().acknowledged == 0
+    one = replace(report(status, course), ipv4=RouteCounts(wanted=1, sent=1, acknowledged=1))
+    told = report(status, course, before=one)
+    assert (told.ipv4.acknowledged, told.ipv6.acknowledged) == (1, 0)
 
 
 def test_a_peer_that_is_called_in_vain_says_why_and_nothing_that_moves():

@@ -52,7 +52,7 @@ def test_it_is_true_when_one_peer_has_confirmed_the_whole_table():
                 assert "with peer tor is Connect: connection refused" in message(api, "shop")
                 put(api, bgp_session("node1", routes=(1, 1, 0)))
                 await eventually(lambda: announced(api, "shop")[1] == "NotReported", "not yet")
-                assert "confirmed only 0 of 1 routes" in message(api, "shop")
+                assert "confirmed only 0 of 1 IPv4 routes" in message(api, "shop")
                 put(api, bgp_session("node1"))
                 await eventually(lambda: announced(api, "shop") == YES, "the condition")
                 assert message(api, "shop") == "Peer tor is told of 192.0.2.0 by BGP."

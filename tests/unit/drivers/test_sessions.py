@@ -106,7 +106,10 @@ def routes(api: FakeApi):
 
 
 def counts(number: int):
-    return {"wanted": number, "sent": number, "acknowledged": number}
+    """Return the status of a session that has told of so many routes, all of IPv4."""
+    names = ("wanted", "sent", "acknowledged")
+    some = dict.fromkeys(names, number)
+    return {**some, "ipv4": some, "ipv6": dict.fromkeys(names, 0)}
 
 
 def test_a_session_is_told_from_its_state_to_its_routes():

@@ -24,7 +24,13 @@ from lbctl.kube.naming import NAME_MAX
 from lbctl.kube.status_objects import bgp_session_status, service_bgp_status
 from lbctl.model.names import Incarnation, NodeName, PeerName, ServiceKey
 from lbctl.model.node import Owner
-from lbctl.model.session import Direction, NotificationReport, SessionReport, SessionState
+from lbctl.model.session import (
+    Direction,
+    NotificationReport,
+    RouteCounts,
+    SessionReport,
+    SessionState,
+)
 from tests.support.builders import make_speaker
 
 NOW = "2026-01-01T00:00:00Z"
@@ -47,9 +53,8 @@ UP = SessionReport(
     last_notification=NotificationReport(
         direction=Direction.RECEIVED, code=6, subcode=2, text="maintenance", at=NOW
     ),
-    wanted=7,
-    sent=6,
-    acknowledged=5,
+    ipv4=RouteCounts(wanted=7, sent=6, acknowledged=5),
+    ipv6=RouteCounts(wanted=3, sent=2, acknowledged=1),
 )
 DOWN = SessionReport(
     node=NodeName("node1"),
@@ -67,6 +72,15 @@ def test_a_rendered_session_reads_back(report: SessionReport) -> None:
     status = {k: v for k, v in render_session_status(report).items() if v is not None}
     body = {"metadata": {"name": "x", "resourceVersion": "5"}, "status": status}
     assert parse_session_status(body) == replace(report, resource_version="5")
+
+
+def test_the_routes_of_both_families_are_summed_up_for_people() -> None:
+    found = render_session_status(UP)["routes"]
+    assert {name: found[name] for name in ("wanted", "sent", "acknowledged")} == {
+        "wanted": 10,
+        "sent": 8,
+        "acknowledged": 6,
+    }
 
 
 def test_what_is_not_negotiated_any_more_is_taken_away() -> None:

@@ -10,10 +10,11 @@ import pytest
 from lbctl.model.names import Incarnation, NodeName, PeerName
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
-from lbctl.model.session import SessionReport, SessionState
+from lbctl.model.session import RouteCounts, SessionReport, SessionState
 from lbctl.plan.announced import lives
-from lbctl.plan.audience import Audience, SessionKey, hear, stage_of, tally, united, untold
+from lbctl.plan.audience import Audience, hear, stage_of, united
 from lbctl.plan.eligibility import EXCLUDE_LABEL
+from lbctl.plan.tally import SessionKey, tally, untold
 from tests.support.bgp_builders import make_bgp_advertisement, make_bgp_snapshot, make_peer
 from tests.support.builders import (
     addresses,
@@ -65,14 +66,19 @@ def pairs(snapshot, audience: Audience) -> set[tuple[str, str]]:
     }
 
 
-def reports(*states: tuple[str, str, Any], **fields: Any) -> dict[SessionKey, SessionReport]:
+def reports(
+    *states: tuple[str, str, Any], sent: int = 2, acknowledged: int = 2, **fields: Any
+) -> dict[SessionKey, SessionReport]:
+    """Return reports of sessions that are to tell of 2 routes of IPv4."""
     return {
         (NodeName(node), PeerName(peer)): SessionReport(
             node=NodeName(node),
             peer=PeerName(peer),
             incarnation=Incarnation(f"{node}-1"),
             since="2026-01-01T00:00:00Z",
-            **({"state": SessionState(state), "wanted": 2, "sent": 2, "acknowledged": 2} | fields),
+            state=SessionState(state),
+            ipv4=RouteCounts(wanted=2, sent=sent, acknowledged=acknowledged),
+            **fields,
         )
         for node, peer, state in states
     }
@@ -238,7 +244,7 @@ UNTOLD: Iterable[tuple[str, dict[SessionKey, SessionReport], Reason, str]] = [
         reports(("n1", "tor", "Connect"))
         | reports(("n2", "tor", "Established"), acknowledged=1, message="1 routes are not sent"),
         Reason.NOT_REPORTED,
-        "confirmed only 1 of 2 routes (1 routes are not sent)",
+        "confirmed only 1 of 2 IPv4 routes (1 routes are not sent)",
     ),
 ]
 
@@ -251,6 +257,35 @@ def test_the_session_that_is_nearest_to_it_says_why_no_peer_has_been_told(sessio
     refused = untold(stage_of(snapshot), heard(snapshot), sessions, lives(snapshot))
     assert refused.reason is reason
     assert words in refused.detail
+
+
+def test_a_session_that_does_not_take_one_family_has_told_of_the_other():
+    snapshot = world(
+        services=[make_service(families=("IPv4", "IPv6"), status=[FOUR, SIX], mark="pool")],
+        nodes=[make_node("n1")],
+        peers=[make_peer("tor", dual_stack=True)],
+        slices=[
+            make_slice("default/shop", make_endpoint(node="n1")),
+            make_slice(
+                "default/shop",
+                make_endpoint("2001:db8:1::1", node="n1"),
+                name="six",
+                family="IPv6",
+            ),
+        ],
+    )
+    stage = stage_of(snapshot)
+    four, six = heard(snapshot, FOUR), heard(snapshot, SIX)
+    sessions = reports(("n1", "tor", "Established"), ipv6=RouteCounts(wanted=1))
+    told, untold_six, both = (
+        tally(stage, one, sessions, lives(snapshot))
+        for one in (four, six, united(stage, [four, six]))
+    )
+    assert (told.told, told.acknowledged) == (("tor",), 1)
+    assert (untold_six.told, untold_six.established, untold_six.acknowledged) == ((), 1, 0)
+    assert (both.wanted, both.established, both.acknowledged, both.told) == (1, 1, 0, ())
+    refused = untold(stage, six, sessions, lives(snapshot))
+    assert "confirmed only 0 of 1 IPv6 routes" in refused.detail
 
 
 def test_the_sessions_of_two_addresses_are_counted_once():
