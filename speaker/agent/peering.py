@@ -119,7 +119,9 @@ def speak(
     carried: dict[PeerName, Carried] = {}
     made: dict[tuple[int, int], Carried] = {}
     for name, peer in plan.ground.sessions.kept.items():
-        config = peer_config(peer, snapshot.nodes[node], ground)
+        former = previous.peerings.get(name)
+        held = None if former is None else former.config
+        config = peer_config(peer, snapshot.nodes[node], ground, held)
         if isinstance(config, str):
             absent[name] = config
             continue
@@ -136,7 +138,6 @@ def speak(
                 stopping=stopping,
             )
         carried[name] = made[key]
-        former = previous.peerings.get(name)
         if former is not None and former.config == config and former.table is made[key].table:
             peerings[name] = former
         else:
@@ -217,8 +218,14 @@ def path_attributes(attributes: Attributes) -> PathAttributes:
     )
 
 
-def peer_config(peer: BGPPeer, node: Node, ground: Ground) -> PeerConfig | str:
-    """Return the session with a peer as this node is to hold it, or why it cannot begin yet."""
+def peer_config(
+    peer: BGPPeer, node: Node, ground: Ground, before: PeerConfig | None = None
+) -> PeerConfig | str:
+    """Return the session with a peer as this node is to hold it, or why it cannot begin yet.
+
+    A session without an address stays with the router that it was begun with (`before`) for as
+    long as that one advertises itself, whoever else does.
+    """
     password = _password(peer, ground)
     if isinstance(password, Problem):
         return str(password)
@@ -226,9 +233,12 @@ def peer_config(peer: BGPPeer, node: Node, ground: Ground) -> PeerConfig | str:
     if address is None:
         assert peer.interface is not None, "a peer has an address or an interface"
         found = ground.routers.get(peer.interface, ())
-        if len(found) != 1:
+        if before is not None and before.address in found:
+            address = before.address
+        elif len(found) == 1:
+            address = found[0]
+        else:
             return _no_single_router(peer.interface, found)
-        address = found[0]
     return PeerConfig(
         address=address,
         port=peer.port,

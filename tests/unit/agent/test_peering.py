@@ -235,6 +235,21 @@ def test_an_unnumbered_session_is_with_the_one_router_of_the_link():
     assert (found.address, found.interface, found.next_hops) == (router, "eth1", ())
 
 
+def test_an_unnumbered_session_stays_with_its_router_when_another_advertises_itself():
+    peer = make_peer(address=None, interface=LinkName("eth1"))
+    first, second = ip_address("fe80::9"), ip_address("fe80::1")
+
+    def after(before, *routers):
+        ground = Ground(routers={LinkName("eth1"): routers})
+        return spoken(before, world(peers=[peer]), ground=ground)
+
+    one = after(NOBODY, first)
+    both = after(one, first, second)
+    assert both.peerings["tor"] is one.peerings["tor"]
+    assert after(both, second).peerings["tor"].config.address == second
+    assert "2 routers" in after(NOBODY, first, second).absent["tor"]
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [((), "no router has advertised itself on eth1"), (("fe80::1", "fe80::2"), "2 routers")],
