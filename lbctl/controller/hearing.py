@@ -86,6 +86,8 @@ class Hearing:
         self._policies: object = None
         self._known: dict[ServiceKey, _Known] = {}
         self._crowds: dict[Audience, _Crowd] = {}
+        self._together: dict[frozenset[Audience], Tally] = {}
+        """Counts of audiences that are one Service's, as of dual stack, since the last change."""
         self._stale: dict[ServiceKey, None] = {}
         self.followed = asyncio.Event()
         """Set when everything was taken over once."""
@@ -185,8 +187,10 @@ class Hearing:
         distinct = tuple(dict.fromkeys(told.values()))
         if len(distinct) == 1:
             return tuple(told), self._crowds[distinct[0]].tally
-        together = united(self._stage, distinct)
-        return tuple(told), self._count(together)
+        key = frozenset(distinct)
+        if key not in self._together:
+            self._together[key] = self._count(united(self._stage, distinct))
+        return tuple(told), self._together[key]
 
     def _present(self, service: Service) -> Mapping[Address, Heard]:
         """Return who hears of the Service, judged anew if that is due."""
@@ -246,6 +250,8 @@ class Hearing:
             self._stage, self._nodes_changed = NO_STAGE, True
             return
         sessions, self._sessions = self._sessions, set()
+        if policies_changed or nodes_changed or sessions is None or sessions:
+            self._together.clear()
         if policies_changed or nodes_changed:
             moved = self._restage(snapshot, anew=policies_changed)
             sessions = None if moved is None or sessions is None else sessions | moved

@@ -56,6 +56,16 @@ class RouteCounts:
     sent: int = 0
     acknowledged: int = 0
 
+    @property
+    def all_sent(self) -> bool:
+        """Whether there are routes, and each has been sent."""
+        return 0 < self.wanted == self.sent
+
+    @property
+    def all_acknowledged(self) -> bool:
+        """Whether there are routes, and each has been confirmed."""
+        return 0 < self.wanted == self.acknowledged
+
 
 NO_ROUTES: Final = RouteCounts()
 

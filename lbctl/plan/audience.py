@@ -288,19 +288,24 @@ def united(stage: Stage, audiences: Iterable[Audience]) -> Audience:
     distinct = tuple(dict.fromkeys(audiences))
     if len(distinct) == 1:
         return distinct[0]
-    told: dict[StandingKey, dict[tuple[NodeName, PeerName], frozenset[Family]]] = {}
+    by_standing: dict[StandingKey, list[Hearers]] = {}
     for audience in distinct:
         for hearers in audience:
-            by_session = told.setdefault(hearers.standing, {})
-            for session in product(stage.nodes(hearers), hearers.peers):
-                by_session[session] = by_session.get(session, frozenset()) | hearers.families
+            by_standing.setdefault(hearers.standing, []).append(hearers)
     found: set[Hearers] = set()
-    for key, by_session in told.items():
+    for key, each in by_standing.items():
+        # Where nobody is left out the nodes need not be listed.
+        everywhere = all(one.nodes is None for one in each)
+        families: dict[tuple[NodeName | None, PeerName], frozenset[Family]] = {}
+        for one in each:
+            nodes = (None,) if everywhere else stage.nodes(one)
+            for session in product(nodes, one.peers):
+                families[session] = families.get(session, frozenset()) | one.families
         groups: dict[tuple[PeerName, frozenset[Family]], set[NodeName]] = {}
-        for (node, peer), families in by_session.items():
-            groups.setdefault((peer, families), set()).add(node)
+        for (node, peer), told in families.items():
+            groups.setdefault((peer, told), set()).update(() if node is None else (node,))
         found |= {
-            Hearers(key, frozenset(nodes), frozenset((peer,)), families)
-            for (peer, families), nodes in groups.items()
+            Hearers(key, None if everywhere else frozenset(names), frozenset((peer,)), told)
+            for (peer, told), names in groups.items()
         }
     return frozenset(found)

@@ -35,7 +35,7 @@ class Tally:
     sent: int
     acknowledged: int
     told: tuple[PeerName, ...]
-    """Those of `peers` that one node at least has told of its whole table, sorted."""
+    """Those of `peers` that have confirmed every route of these families of one node, sorted."""
 
 
 def tally(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaking) -> Tally:
@@ -53,9 +53,9 @@ def tally(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speaki
                 if report is None or report.state is not SessionState.ESTABLISHED:
                     continue
                 established += 1
-                routes = report.routes(hearers.families)
-                sent += routes.sent == routes.wanted
-                if routes.acknowledged == routes.wanted:
+                counts = [report.routes((family,)) for family in hearers.families]
+                sent += all(one.all_sent for one in counts)
+                if all(one.all_acknowledged for one in counts):
                     acknowledged += 1
                     told.add(peer)
     return Tally(
@@ -96,12 +96,20 @@ def untold(stage: Stage, audience: Audience, sessions: Sessions, speaking: Speak
             detail=f"no BGP session that is to carry it is established; that of node {node} with "
             f"peer {peer} is {report.state}{said}",
         )
-    said = f" ({report.message})" if report.message else ""
-    routes = report.routes(families)
     return Refused(
         reason=Reason.NOT_REPORTED,
-        detail=f"node {node} is to tell peer {peer} of it, and the peer has confirmed only "
-        f"{routes.acknowledged} of {routes.wanted} {' and '.join(families)} routes{said}",
+        detail=f"node {node} is to tell peer {peer} of it, and {_lacking(report, families)}",
+    )
+
+
+def _lacking(report: SessionReport, families: tuple[Family, ...]) -> str:
+    """Return what an established session lacks to have told of all routes of these families."""
+    routes, which = report.routes(families), " and ".join(families)
+    if not routes.wanted:
+        return f"its speaker has no {which} routes for the peer yet"
+    said = f" ({report.message})" if report.message else ""
+    return (
+        f"the peer has confirmed only {routes.acknowledged} of {routes.wanted} {which} routes{said}"
     )
 
 

@@ -8,7 +8,7 @@ by which each speaker acts; where a peer is to be told, its session has the rest
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -181,7 +181,7 @@ class Telling:
 
     def _yes(self, node: NodeName, peer: PeerName, address: Address, told: Told) -> PeerAnswer:
         report = self.session(node, peer)
-        reason, detail = session_answer(report, (family_of(address),))
+        reason, detail = session_answer(report, family_of(address))
         return PeerAnswer(
             peer=peer,
             told=True,
@@ -214,22 +214,25 @@ def telling_of(
 
 
 def session_answer(
-    report: SessionReport | None, families: Collection[Family] = tuple(Family)
+    report: SessionReport | None, family: Family | None = None
 ) -> tuple[Reason, str]:
-    """Return how far a session has come that is to carry routes of these families."""
+    """Return how far a session has come, with the routes of one family or with everything."""
     if report is None:
         return Reason.NOT_REPORTED, "no living speaker has reported on the session"
     said = f": {report.message}" if report.message else ""
     if report.state is not SessionState.ESTABLISHED:
         return Reason.SESSION_DOWN, f"{report.state}{said}"
-    routes = report.routes(families)
-    if routes.acknowledged != routes.wanted:
-        return (
-            Reason.NOT_REPORTED,
-            f"the peer has confirmed {routes.acknowledged} of {routes.wanted} routes{said}",
-        )
-    every = "its one route" if routes.wanted == 1 else f"all {routes.wanted} routes"
-    return Reason.ANNOUNCED, f"the peer has confirmed {every}{said}"
+    routes = report.routes(tuple(Family) if family is None else (family,))
+    which = "routes" if family is None else f"{family} routes"
+    if family is None and not routes.wanted:
+        return Reason.ANNOUNCED, f"there are no routes for the peer{said}"
+    if not routes.all_acknowledged:
+        if not routes.wanted:
+            return Reason.NOT_REPORTED, f"the speaker has no {which} for the peer yet"
+        confirmed = f"the peer has confirmed {routes.acknowledged} of {routes.wanted} {which}"
+        return Reason.NOT_REPORTED, f"{confirmed}{said}"
+    every = f"its one {which[:-1]}" if routes.wanted == 1 else f"all {routes.wanted} {which}"
+    return Reason.ANNOUNCED, f"the peer has confirmed {every}"
 
 
 def route_answer(prefix: Prefix, attributes: Attributes) -> RouteAnswer:

@@ -63,7 +63,7 @@ class Situation:
     """The pod of this process: its SpeakerStatus is to vanish with it."""
     ignore_exclude_label: bool = False
     bgp_synced: bool = True
-    """So has all that BGP rests on, apart from kinds that the API server does not have."""
+    """So has all that BGP rests on, or the API server has none of BGP's kinds."""
     ground: Ground = field(default_factory=Ground)
     """What BGP sessions rest on beside the snapshot."""
 

@@ -233,7 +233,8 @@ def peer_config(
     if address is None:
         assert peer.interface is not None, "a peer has an address or an interface"
         found = ground.routers.get(peer.interface, ())
-        if before is not None and before.address in found:
+        same_link = before is not None and before.interface == peer.interface
+        if before is not None and same_link and before.address in found:
             address = before.address
         elif len(found) == 1:
             address = found[0]

@@ -203,7 +203,8 @@ class Scale:
         )
         try:
             assert bare.stdout is not None
-            assert await bare.stdout.readline() == b"ready\n"
+            async with asyncio.timeout(30):
+                assert await bare.stdout.readline() == b"ready\n"
             idle_before = await self._idle(pid)
             begun, before = time.perf_counter(), processes.cpu_s([pid])
             bare_before = processes.cpu_s([bare.pid])

@@ -225,9 +225,10 @@ def bgp_session(
     **status: Any,
 ) -> tuple[str, dict[str, Any]]:
     """Return the BGPSessionStatus of the speaker that `speaker` describes; `routes` are wanted,
-    sent and acknowledged ones, all of IPv4."""
+    sent and acknowledged ones, as many of each family."""
     wanted, done, acknowledged = routes
     counts = {"wanted": wanted, "sent": done, "acknowledged": acknowledged}
+    both = {name: 2 * count for name, count in counts.items()}
     return (
         "bgpsessionstatuses",
         {
@@ -238,7 +239,7 @@ def bgp_session(
                 "incarnation": "1",
                 "state": state,
                 "since": "2026-01-01T00:00:00Z",
-                "routes": {**counts, "ipv4": counts},
+                "routes": {**both, "ipv4": counts, "ipv6": counts},
                 **status,
             },
         },

@@ -185,9 +185,12 @@ class SpeakerLoop:
 
     def problems(self) -> Iterable[str]:
         """Return what keeps this speaker from doing its job, one sentence each."""
-        for reflector in (*self.reflectors.values(), self.statements):
-            if not reflector.synced.is_set() and not reflector.absent:
+        without_bgp = self._without_bgp
+        for source, reflector in self.reflectors.items():
+            if not reflector.synced.is_set() and not (without_bgp and source in _OF_BGP):
                 yield reflector.problem or f"{reflector.path} has not been read yet"
+        if not self.statements.synced.is_set():
+            yield self.statements.problem or f"{self.statements.path} has not been read yet"
         if self.fastpath.problem is not None:
             yield self.fastpath.problem
         if self.publisher.problem is not None:
@@ -204,9 +207,14 @@ class SpeakerLoop:
 
     @property
     def inputs_contact(self) -> Instant | None:
-        """Return when the input that has been silent longest was heard."""
-        heard = [reflector.contact_at for reflector in self.reflectors.values()]
+        """Return when the input of layer 2 that has been silent longest was heard."""
+        heard = [one.contact_at for source, one in self.reflectors.items() if source not in _OF_BGP]
         return min((at or 0.0 for at in heard), default=None)
+
+    @property
+    def _without_bgp(self) -> bool:
+        """Return whether the API server has none of BGP's kinds: an older installation's CRDs."""
+        return all(self.reflectors[source].absent for source in _OF_BGP)
 
     def _items(self, source: Source) -> Mapping[Any, Any]:
         reflector = self.reflectors.get(source)
@@ -280,7 +288,7 @@ class SpeakerLoop:
         yielded, self._yielded = frozenset(self._yielded), set()
         # Once for all: a plan of routes follows each change, and must not miss one.
         self._bgp_synced = self._bgp_synced or all(
-            one.synced.is_set() or one.absent for one in self.reflectors.values()
+            one.synced.is_set() for one in self.reflectors.values()
         )
         snapshot = self._world.snapshot()
         self.intentions = conduct(
@@ -295,7 +303,7 @@ class SpeakerLoop:
                     for source, one in self.reflectors.items()
                     if source not in _OF_BGP
                 ),
-                bgp_synced=self._bgp_synced,
+                bgp_synced=self._bgp_synced or self._without_bgp,
                 links=self.links.current,
                 fastpath=self.fastpath.state,
                 stopping=self._stopping_at is not None,

@@ -24,7 +24,7 @@ from lbctl.api.lease import wall_clock
 from lbctl.api.publish import StatusObject, publish
 from lbctl.api.reflector import Reflector
 from lbctl.api.session import ApiSession
-from lbctl.api.writer import Missing, Refused, WriteOutcome, Writer, Written, delete
+from lbctl.api.writer import GaveUp, Missing, Refused, WriteOutcome, Writer, Written, delete
 from lbctl.kube.crds.bgp_session_status import (
     parse_session_status,
     render_session_status,
@@ -82,7 +82,6 @@ class NodeSessions:
         beside: Callable[[Address], tuple[Address, ...]],
         wall: Callable[[], dt.datetime] = wall_clock,
     ) -> None:
-        self.problem: str | None = None
         self.bgp = BgpPeers(beside=beside, on_change=self._changed)
         self.courses: dict[PeerName, Course] = {}
         self._writer = writer
@@ -93,6 +92,8 @@ class NodeSessions:
         self._owners = owners
         self._wall = wall
         self._speaking: Speaking = NOBODY
+        self._problems: dict[str, str] = {}
+        """What cannot be written or deleted, by the name of the object."""
         self._awake = asyncio.Event()
         self._due: dict[PeerName, float] = {}
         """When a status may be written next, for counts or after a failure."""
@@ -109,11 +110,18 @@ class NodeSessions:
             params=mine if is_label_value(me.node) else {},
         )
 
+    @property
+    def problem(self) -> str | None:
+        """Return what keeps the cluster from being told, if anything does."""
+        return next(iter(self._problems.values()), None)
+
     def consider(self, speaking: Speaking) -> None:
         """Speak to exactly these peers, and have the cluster told; never blocks."""
         before, self._speaking = self._speaking, speaking
         if (before.peerings, before.absent) == (speaking.peerings, speaking.absent):
             return
+        present = {id(one.table) for one in speaking.peerings.values()}
+        self._counted = {key: one for key, one in self._counted.items() if key in present}
         now = rfc3339(self._wall())
         for name in speaking.peers:
             self.courses.setdefault(name, Course(since=now))
@@ -204,6 +212,8 @@ class NodeSessions:
             void = name not in wanted and _is_of(found, self._me)
             if void and not await self._remove(name, found):
                 waits.append(AGAIN_S)
+        for name in self._problems.keys() - wanted.keys() - self.shown.items.keys():
+            del self._problems[name]
         return min(waits, default=None)
 
     def _wanted(self, name: PeerName) -> Counter[Family]:
@@ -213,8 +223,6 @@ class NodeSessions:
             return Counter()
         key = id(peering.table)
         if key not in self._counted:
-            present = {id(one.table) for one in self._speaking.peerings.values()}
-            self._counted = {k: one for k, one in self._counted.items() if k in present}
             count = Counter(prefix.family for prefix in peering.table)
             self._counted[key] = peering.table, count
         return self._counted[key][1]
@@ -248,10 +256,10 @@ class NodeSessions:
             resource_version=None if found is None else found.resource_version,
         )
         if isinstance(outcome, Written):
-            self.problem = None
+            self._problems.pop(wanted.name, None)
             self.shown.observe(outcome.body)
             return True
-        self._failed("write", wanted.path, outcome)
+        self._failed("write", wanted.name, outcome)
         return False
 
     async def _remove(self, name: str, found: _Shown) -> bool:
@@ -261,19 +269,23 @@ class NodeSessions:
             delete(path, resource_version=found.resource_version or None)
         )
         if isinstance(outcome, Written | Missing):
+            self._problems.pop(name, None)
             return True
-        self._failed("delete", path, outcome)
+        self._failed("delete", name, outcome)
         return False
 
-    def _failed(self, verb: str, path: str, outcome: WriteOutcome) -> None:
-        """Keep what the server will not do; anything else is settled by the watch or a retry."""
-        if isinstance(outcome, Refused):
-            problem = f"cannot {verb} {path}: {outcome.message}"
-            if problem != self.problem:
-                logger.error("%s", problem)
-            self.problem = problem
+    def _failed(self, verb: str, name: str, outcome: WriteOutcome) -> None:
+        """Keep what the server will not or cannot do; the watch or a retry settles the rest.
+
+        What it refuses of one object it refuses of all, most often: the first is logged.
+        """
+        if isinstance(outcome, Refused | GaveUp):
+            said = f"cannot {verb} {BGP_SESSION_STATUS} {name}: {outcome.message}"
+            if not self._problems:
+                logger.error("%s", said)
+            self._problems[name] = said
         else:
-            logger.debug("%s: %s", path, outcome)
+            logger.debug("%s: %s", name, outcome)
 
     def _record(self, name: PeerName, turn: Turn) -> None:
         peer = self._speaking.peers.get(name)

@@ -75,6 +75,31 @@ def test_a_speaker_stopped_before_its_first_plan_says_that_it_leaves(tmp_path, s
     asyncio.run(scenario())
 
 
+def test_without_the_kinds_of_bgp_a_speaker_is_ready_and_knows_when_it_was_in_contact(tmp_path):
+    async def scenario():
+        async with FakeApi() as api:
+            for kind in ("bgppeers", "bgpadvertisements", "communities"):
+                api.faults.arm(FaultKind.CRD_MISSING, resource=kind, times=None)
+            async with speaking(api, tmp_path) as loop:
+                await eventually(lambda: not [p for p in loop.problems() if "/api" in p])
+                assert loop.inputs_contact > 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", ["ipaddresspools", "communities"])
+def test_a_speaker_without_some_kind_says_which(tmp_path, kind):
+    async def scenario():
+        async with FakeApi() as api:
+            api.faults.arm(FaultKind.CRD_MISSING, resource=kind, times=None)
+            async with speaking(api, tmp_path) as loop:
+                await eventually(
+                    lambda: [kind in p for p in loop.problems() if "fastpath" not in p] == [True]
+                )
+
+    asyncio.run(scenario())
+
+
 def test_a_speaker_stopped_before_its_first_report_leaves_none_behind(tmp_path):
     async def scenario():
         async with FakeApi() as api:

@@ -28,6 +28,7 @@ from tests.support.builders import (
     make_speaker,
 )
 from tests.support.fake_api import FakeApi
+from tests.support.faults import Ask, FaultKind
 from tests.support.loop import background, eventually, run
 
 NODE = NodeName("node1")
@@ -186,6 +187,26 @@ def test_a_status_of_another_life_is_replaced_and_one_of_a_peer_that_is_gone_del
                 await eventually(lambda: not api.objects(STATUSES))
 
     run(work())
+
+
+def test_a_status_that_may_not_be_written_is_a_problem_until_its_peer_is_gone(caplog):
+    async def work():
+        async with FakeApi() as api, Peer() as peer, node_sessions(api) as sessions:
+            api.faults.arm(
+                FaultKind.FORBIDDEN, asks=frozenset({Ask.WRITE}), resource=STATUSES, times=None
+            )
+            up = speaking(here(peer))
+            sessions.consider(up)
+            await eventually(lambda: sessions.problem)
+            assert "cannot write BGPSessionStatus node1.tor: " in sessions.problem
+            refused = api.count(Ask.WRITE, STATUSES)
+            await eventually(lambda: api.count(Ask.WRITE, STATUSES) > refused)
+            sessions.consider(speaking(before=up))
+            await eventually(lambda: sessions.problem is None)
+
+    with caplog.at_level("ERROR"):
+        run(work())
+    assert len([one for one in caplog.messages if "cannot write" in one]) == 1
 
 
 def test_leaving_tells_the_peer_why():

@@ -286,6 +286,10 @@ def test_a_session_that_does_not_take_one_family_has_told_of_the_other():
     assert (both.wanted, both.established, both.acknowledged, both.told) == (1, 1, 0, ())
     refused = untold(stage, six, sessions, lives(snapshot))
     assert "confirmed only 0 of 1 IPv6 routes" in refused.detail
+    # None of none is not all: the speaker has not planned it yet, or is of before the counts.
+    none = reports(("n1", "tor", "Established"))
+    assert tally(stage, six, none, lives(snapshot)).told == ()
+    assert "has no IPv6 routes for the peer yet" in untold(stage, six, none, lives(snapshot)).detail
 
 
 def test_the_sessions_of_two_addresses_are_counted_once():

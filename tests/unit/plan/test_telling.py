@@ -267,7 +267,7 @@ def test_a_node_shows_its_sessions_and_what_its_peers_hear_of_a_service():
     [one] = well.for_service
     assert (one.announces, one.detail) == (
         True,
-        "BGP, peer tor: the peer has confirmed all 2 routes",
+        "BGP, peer tor: the peer has confirmed all 2 IPv4 routes",
     )
     assert not ill.fine
     assert [one.reason for one in ill.for_service] == [Reason.SESSION_DOWN]
