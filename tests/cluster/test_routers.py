@@ -75,11 +75,14 @@ def pings(address: object, via: Router) -> bool:
 
 @contextmanager
 def bird_on(node: str, folder: Path) -> Iterator[None]:
-    """Announce both prefixes from a node's network, by a BIRD that calls every router."""
+    """Announce both prefixes from a node's network, by a BIRD that calls every router.
+
+    A router that loses its power says nothing: that is noticed when the hold time is over.
+    """
     calls = "\n".join(
         f"""protocol bgp to_{router} {{
           local {at.ipv4(node).ip} as {at.NODE_ASN}; neighbor {at.ipv4(router).ip} as {router.asn};
-          connect delay time 1; connect retry time 1; error wait time 1, 2;
+          connect delay time 1; connect retry time 1; error wait time 1, 2; hold time 6;
           ipv4 {{ import none; export all; next hop self; }};
           ipv6 {{ import none; export all; next hop address {at.ipv6(node).ip}; }};
         }}"""
