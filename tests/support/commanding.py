@@ -222,13 +222,13 @@ def bgp_session(
     peer_name: str = "tor",
     state: str = "Established",
     routes: tuple[int, int, int] = (1, 1, 1),
+    six: tuple[int, int, int] = (0, 0, 0),
     **status: Any,
 ) -> tuple[str, dict[str, Any]]:
     """Return the BGPSessionStatus of the speaker that `speaker` describes; `routes` are wanted,
-    sent and acknowledged ones, as many of each family."""
-    wanted, done, acknowledged = routes
-    counts = {"wanted": wanted, "sent": done, "acknowledged": acknowledged}
-    both = {name: 2 * count for name, count in counts.items()}
+    sent and acknowledged ones of IPv4, `six` those of IPv6."""
+    names = ("wanted", "sent", "acknowledged")
+    both = [sum(pair) for pair in zip(routes, six, strict=True)]
     return (
         "bgpsessionstatuses",
         {
@@ -239,7 +239,11 @@ def bgp_session(
                 "incarnation": "1",
                 "state": state,
                 "since": "2026-01-01T00:00:00Z",
-                "routes": {**both, "ipv4": counts, "ipv6": counts},
+                "routes": {
+                    **dict(zip(names, both, strict=True)),
+                    "ipv4": dict(zip(names, routes, strict=True)),
+                    "ipv6": dict(zip(names, six, strict=True)),
+                },
                 **status,
             },
         },

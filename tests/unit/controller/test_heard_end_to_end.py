@@ -235,7 +235,7 @@ def test_a_dual_stack_service_may_be_told_of_by_one_protocol_each():
                 "addressType": "IPv6",
                 "endpoints": [{"addresses": ["2001:db8:1::99"], "nodeName": "node1"}],
             }
-            put(api, ("endpointslices", six), bgp_session("node1"))
+            put(api, ("endpointslices", six), bgp_session("node1", six=(1, 1, 1)))
             async with controller(api, settle_s=SETTLE_S):
                 await all_served(api, ["shop"])
                 report(api, "shop", "node1", "192.0.2.0")
