@@ -224,11 +224,11 @@ def session_answer(
         return Reason.SESSION_DOWN, f"{report.state}{said}"
     routes = report.routes(tuple(Family) if family is None else (family,))
     which = "routes" if family is None else f"{family} routes"
-    if family is None and not routes.wanted:
-        return Reason.ANNOUNCED, f"there are no routes for the peer{said}"
+    if not routes.wanted:
+        if family is None:
+            return Reason.ANNOUNCED, f"there are no routes for the peer{said}"
+        return Reason.NOT_REPORTED, f"the speaker has no {which} for the peer yet"
     if not routes.all_acknowledged:
-        if not routes.wanted:
-            return Reason.NOT_REPORTED, f"the speaker has no {which} for the peer yet"
         confirmed = f"the peer has confirmed {routes.acknowledged} of {routes.wanted} {which}"
         return Reason.NOT_REPORTED, f"{confirmed}{said}"
     every = f"its one {which[:-1]}" if routes.wanted == 1 else f"all {routes.wanted} {which}"
