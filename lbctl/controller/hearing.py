@@ -229,6 +229,8 @@ class Hearing:
             crowd.members.discard(key)
             if not crowd.members:
                 del self._crowds[audience]
+                for distinct in [one for one in self._together if audience in one]:
+                    del self._together[distinct]
         if known is None:
             del self._known[key]
         else:
