@@ -43,6 +43,7 @@ from speaker.fast.conductor import (
     SpeakerGone,
     Tell,
 )
+from speaker.fast.router import Advertise, Advertised
 from speaker.fast.table import YIELD_S, AddressTable
 from speaker.wire.control import AddressCounts, Counters, CountersRequest
 
@@ -146,6 +147,8 @@ class FastPath:
             match output:
                 case Send():
                     self._announce(output)
+                case Advertise():
+                    self._advertise(output)
                 case Tell():
                     self.control.report(output.report)
                 case Rewire():
@@ -157,6 +160,11 @@ class FastPath:
         port = self.links.port(send.round.link)
         if port is not None and port.announce(send.round.address):
             self._perform(self._conductor.receive(now(), Sent(round=send.round)))
+
+    def _advertise(self, advertise: Advertise) -> None:
+        port = self.links.port(advertise.link)
+        if port is not None and port.advertise():
+            self._perform(self._conductor.receive(now(), Advertised(link=advertise.link)))
 
     def _tell_links(self) -> None:
         for state in self.links.states():

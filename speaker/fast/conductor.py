@@ -1,7 +1,8 @@
 """The conductor of lb-fastpath: commands, claims and link events in, frames and reports out. Pure.
 
-It joins the table (what may be answered) and the announcer (what is announced when), and keeps
-per link which addresses live there, from which the driver derives sockets, filters and groups.
+It joins the table (what may be answered), the announcer (what is announced when) and the router's
+advertisements, and keeps per link which addresses live there, from which the driver derives
+sockets, filters and groups.
 The responder does not pass through here: it asks the table itself at every frame.
 
 The machine shape of HOUSE 4; the driver is `speaker.fastpath`.
@@ -17,6 +18,7 @@ from lbctl.model.address import Address
 from lbctl.model.names import LinkName
 from speaker.fast.announce import FRAMES_PER_ROUND, Announcer, Round, Start, Stop
 from speaker.fast.instant import Instant, earliest
+from speaker.fast.router import Advertise, Advertised, AdvertiseOn, RouterAdvertiser
 from speaker.fast.table import AddressTable, Change, Claim, Held
 from speaker.wire.control import Announced, Applied, Delta, Heard, Report, Table, Yielded
 
@@ -74,8 +76,8 @@ class Rewire:
     links: frozenset[LinkName]
 
 
-Input = Table | Delta | Claim | LinkReady | LinkLost | SpeakerGone | HandOver | Sent
-Output = Send | Tell | Rewire
+Input = Table | Delta | Claim | LinkReady | LinkLost | SpeakerGone | HandOver | Sent | Advertised
+Output = Send | Tell | Rewire | Advertise
 
 _NOBODY: Mapping[bytes, Address] = {}
 
@@ -88,6 +90,8 @@ class Conductor:
         self.withheld = 0
         """Rounds that were due and that the table did not allow any more."""
         self._announcer = announcer
+        self._router = RouterAdvertiser()
+        self._router_links: frozenset[LinkName] = frozenset()
         self._on_link: dict[LinkName, dict[bytes, Address]] = {}
         self._ready: dict[LinkName, frozenset[int]] = {}
         self._announced: set[tuple[bytes, LinkName]] = set()
@@ -95,7 +99,7 @@ class Conductor:
     @property
     def links(self) -> frozenset[LinkName]:
         """Links to hold open."""
-        return self.table.links | self._on_link.keys()
+        return self.table.links | self._on_link.keys() | self._router_links
 
     def addresses_on(self, link: LinkName) -> Mapping[bytes, Address]:
         """Return the addresses that `link` is needed for, by their packed form."""
@@ -113,6 +117,7 @@ class Conductor:
             case LinkLost():
                 self._ready.pop(arrived.link, None)
                 self._stop(now, self.addresses_on(arrived.link).values(), (arrived.link,))
+                self._advertise(now)
             case SpeakerGone():
                 self.table.abandoned(now)
             case HandOver():
@@ -120,21 +125,26 @@ class Conductor:
                     self._announcements_of(now, before, after)
             case Sent():
                 return self._sent(arrived.round)
+            case Advertised():
+                self._router.receive(now, arrived)
             case _:
                 assert_never(arrived)
-        return self._announce(now)
+        return self._due(now)
 
     def expire(self, now: Instant) -> tuple[Output, ...]:
-        """End planned moves and send the rounds that are due."""
-        return self._reported(now, self.table.expire(now)) + self._announce(now)
+        """End planned moves and send what is due."""
+        return self._reported(now, self.table.expire(now)) + self._due(now)
 
     @property
     def deadline(self) -> Instant | None:
-        return earliest(self.table.deadline, self._announcer.deadline)
+        return earliest(self.table.deadline, self._announcer.deadline, self._router.deadline)
 
     def _command(self, now: Instant, command: Table | Delta) -> tuple[Output, ...]:
         links_before = self.links
         change = self.table.apply(now, command)
+        if command.router_links is not None:
+            self._router_links = frozenset(command.router_links)
+            self._advertise(now)
         touched = self._file(change)
         touched |= links_before ^ self.links
         for before, after in change.changed:
@@ -147,7 +157,7 @@ class Conductor:
         outputs.append(Tell(report=Applied(revision=command.revision, refused=change.refused)))
         if isinstance(command, Table):
             outputs += self._retell()
-        return (*outputs, *self._announce(now))
+        return (*outputs, *self._due(now))
 
     def _reported(self, now: Instant, reports: Iterable[Heard | Yielded]) -> tuple[Tell, ...]:
         tells = []
@@ -210,6 +220,7 @@ class Conductor:
         """
         before = self._ready.get(ready.link, frozenset())
         self._ready[ready.link] = ready.families
+        self._advertise(now)
         for address in self.addresses_on(ready.link).values():
             if address.version in before - ready.families:
                 self._stop(now, (address,), (ready.link,))
@@ -229,7 +240,11 @@ class Conductor:
             for link in links:
                 self._announcer.receive(now, Stop(address=address, link=link))
 
-    def _announce(self, now: Instant) -> tuple[Send, ...]:
+    def _advertise(self, now: Instant) -> None:
+        """Be a router where that is wanted and the link is open, whatever it is open for."""
+        self._router.receive(now, AdvertiseOn(links=self._router_links & self._ready.keys()))
+
+    def _due(self, now: Instant) -> tuple[Send | Advertise, ...]:
         sends = []
         for each in self._announcer.expire(now):
             verdict = self.table.may_answer(now, each.link, each.address.packed)
@@ -237,7 +252,7 @@ class Conductor:
                 sends.append(Send(round=each))
             else:
                 self.withheld += 1
-        return tuple(sends)
+        return (*sends, *self._router.expire(now))
 
     def _sent(self, sent: Round) -> tuple[Tell, ...]:
         self.table.announced(sent.address.packed, FRAMES_PER_ROUND[sent.address.version])

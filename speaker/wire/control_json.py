@@ -60,6 +60,7 @@ def to_json(message: Message) -> dict[str, Any]:
                 "entries": [_entry_to_json(entry) for entry in message.entries],
                 "links": list(message.links),
                 "peers": [format_mac(mac) for mac in message.peers],
+                "router_links": list(message.router_links),
             }
         case Delta():
             return _delta_to_json(message)
@@ -130,6 +131,8 @@ def _delta_to_json(delta: Delta) -> dict[str, Any]:
         value["links"] = list(delta.links)
     if delta.peers is not None:
         value["peers"] = [format_mac(mac) for mac in delta.peers]
+    if delta.router_links is not None:
+        value["router_links"] = list(delta.router_links)
     return value
 
 
@@ -217,8 +220,8 @@ def _entry(reader: Reader) -> Entry:
     )
 
 
-def _links(reader: Reader) -> tuple[LinkName, ...]:
-    return _shared_links(reader.texts("links"))
+def _links(reader: Reader, name: str = "links") -> tuple[LinkName, ...]:
+    return _shared_links(reader.texts(name))
 
 
 def _peers(reader: Reader) -> tuple[Mac, ...]:
@@ -235,6 +238,7 @@ def _table(reader: Reader) -> Table:
         entries=reader.objects("entries", _entry),
         links=_links(reader),
         peers=_peers(reader),
+        router_links=_links(reader, "router_links") if reader.has("router_links") else (),
     )
 
 
@@ -245,6 +249,7 @@ def _delta(reader: Reader) -> Delta:
         remove=reader.objects("remove", _removal),
         links=_links(reader) if reader.has("links") else None,
         peers=_peers(reader) if reader.has("peers") else None,
+        router_links=_links(reader, "router_links") if reader.has("router_links") else None,
     )
 
 

@@ -31,7 +31,7 @@ class Version:
         return f"{self.major}.{self.minor}"
 
 
-VERSION: Final = Version(major=1, minor=1)
+VERSION: Final = Version(major=1, minor=2)
 _NO_NODE: Final = NodeName("")
 
 
@@ -94,23 +94,27 @@ class Table:
 
     `links` are held open even without an address (a fault shows before it matters); `peers` are
     the hardware addresses that other speakers publish, to tell a peer's claim from a foreign one.
+    On `router_links` the node advertises itself as a router, though not as a default one (1.2): a
+    BGP router whose peer has no configured address waits for that. They are held open, too.
     """
 
     revision: int
     entries: tuple[Entry, ...]
     links: tuple[LinkName, ...]
     peers: tuple[Mac, ...]
+    router_links: tuple[LinkName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """Change what the last `Table` or `Delta` left; None leaves `links` or `peers` as they are."""
+    """Change what the last `Table` or `Delta` left; a list that is None stays as it is."""
 
     revision: int
     upsert: tuple[Entry, ...] = ()
     remove: tuple[Removal, ...] = ()
     links: tuple[LinkName, ...] | None = None
     peers: tuple[Mac, ...] | None = None
+    router_links: tuple[LinkName, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ Sources are RFC 4861 (messages, validity), RFC 4862 (duplicate address detection
 frames serve everything rare, and `is_solicitation`/`AdvertisementPatcher` the answer itself.
 
 Limits: no extension header before ICMPv6 (RFC 6980 forbids fragments, and nobody sends others);
-only types 135 and 136. Called by `speaker.drivers.fast.responder` and `speaker.fast.conductor`.
+only types 135 and 136 are read, and of a router's messages only our own advertisement is written.
+Called by `speaker.drivers.fast` (responder, port, router, groups) and `speaker.fast.bpf`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from speaker.wire.ethernet import (
     multicast_mac,
 )
 
+ROUTER_ADVERTISEMENT: Final = 134
 NEIGHBOR_SOLICITATION: Final = 135
 NEIGHBOR_ADVERTISEMENT: Final = 136
 SOURCE_LINK_ADDRESS: Final = 1
 TARGET_LINK_ADDRESS: Final = 2
 ALL_NODES: Final = IPv6Address("ff02::1")
 UNSPECIFIED: Final = IPv6Address(0)
+HOP_LIMIT: Final = 255
+"""RFC 4861 7.1.1: no router forwards 255, so the sender is on this link."""
 
 NEXT_HEADER_OFFSET: Final = 20
 TYPE_OFFSET: Final = 54
@@ -41,13 +45,12 @@ TARGET: Final = slice(TARGET_OFFSET, TARGET_OFFSET + 16)
 
 _ADVERTISEMENT = bytes((NEIGHBOR_ADVERTISEMENT,))
 _ICMPV6 = 58
-_HOP_LIMIT = 255
-"""RFC 4861 7.1.1: no router forwards 255, so the sender is on this link."""
 _MESSAGE_LENGTH = 24
 _IPV6_LENGTH = 40
 _FRAME_MINIMUM = HEADER_LENGTH + _IPV6_LENGTH + _MESSAGE_LENGTH
 _IPV6 = struct.Struct("!IHBB16s16s")
 _MESSAGE = struct.Struct("!BBHI16s")
+_ROUTER_MESSAGE = struct.Struct("!BBHBBHII")
 _SOLICITED_NODE = IPv6Address("ff02::1:ff00:0").packed[:13]
 _ROUTER, _SOLICITED, _OVERRIDE = 1 << 31, 1 << 30, 1 << 29
 
@@ -181,6 +184,21 @@ def unsolicited_advertisement(*, mac: Mac, address: IPv6Address) -> NeighborAdve
     )
 
 
+def router_advertisement(mac: Mac) -> bytes:
+    """Return the ICMPv6 message that says: a router is here, and no way leads through it.
+
+    RFC 4861 4.2: a Router Lifetime of 0 makes no default router of us, and a 0 in each other
+    field says nothing about the link. The checksum is left to the kernel, whose raw ICMPv6
+    sockets always write it (RFC 3542 3.1).
+    """
+    kind, code, checksum = ROUTER_ADVERTISEMENT, 0, 0
+    hop_limit, flags, lifetime_s, reachable_ms, retransmit_ms = 0, 0, 0, 0, 0
+    head = _ROUTER_MESSAGE.pack(
+        kind, code, checksum, hop_limit, flags, lifetime_s, reachable_ms, retransmit_ms
+    )
+    return head + _encode_option(NdpOption(kind=SOURCE_LINK_ADDRESS, value=mac))
+
+
 def claimed_address(frame: bytes) -> bytes:
     """Return the packed address that `frame` advertises, or nothing if it asks (RFC 4861 4.4)."""
     return frame[TARGET] if frame[TYPE_OFFSET : TYPE_OFFSET + 1] == _ADVERTISEMENT else b""
@@ -274,7 +292,7 @@ def _encode(frame: NdpFrame, kind: int, flags: int) -> bytes:
     header = EthernetHeader(
         destination=frame.destination_mac, source=frame.source_mac, ethertype=ETHERTYPE_IPV6
     )
-    ipv6 = _IPV6.pack(6 << 28, length, _ICMPV6, _HOP_LIMIT, ends[:16], ends[16:])
+    ipv6 = _IPV6.pack(6 << 28, length, _ICMPV6, HOP_LIMIT, ends[:16], ends[16:])
     return header.encode() + ipv6 + body[:2] + check + body[4:]
 
 
@@ -295,7 +313,7 @@ def _icmpv6_of(frame: bytes) -> tuple[bytes, bytes, bytes]:
         raise WireError(f"IP version {first >> 28} under the ethertype of IPv6")
     if next_header != _ICMPV6:
         raise WireError(f"next header {next_header} is not ICMPv6")
-    if hop_limit != _HOP_LIMIT:
+    if hop_limit != HOP_LIMIT:
         raise WireError(f"hop limit {hop_limit} is not 255: the sender may be off this link")
     body = frame[TYPE_OFFSET : TYPE_OFFSET + length]
     if length < _MESSAGE_LENGTH or len(body) != length:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet6 import (
     ICMPv6ND_NA,
     ICMPv6ND_NS,
+    ICMPv6ND_RA,
     ICMPv6NDOptDstLLAddr,
     ICMPv6NDOptSrcLLAddr,
     IPv6,
@@ -99,6 +100,7 @@ messages = st.one_of(
         entries=st.lists(entries, max_size=4).map(tuple),
         links=link_lists,
         peers=peer_lists,
+        router_links=link_lists,
     ),
     st.builds(
         control.Delta,
@@ -107,6 +109,7 @@ messages = st.one_of(
         remove=st.lists(removals, max_size=3).map(tuple),
         links=st.none() | link_lists,
         peers=st.none() | peer_lists,
+        router_links=st.none() | link_lists,
     ),
     st.just(control.CountersRequest()),
     st.builds(
@@ -211,6 +214,15 @@ def test_scapy_builds_the_same_unsolicited_advertisement(mac, address):
     )
     assert bytes(built) == frame.encode()
     assert frame.claimed_mac == mac
+
+
+@given(macs)
+def test_scapy_builds_the_same_router_advertisement(mac):
+    """The kernel writes the checksum; a preference of 0 is the one that every router has."""
+    built = ICMPv6ND_RA(
+        cksum=0, chlim=0, M=0, O=0, prf=0, routerlifetime=0, reachabletime=0, retranstimer=0
+    ) / ICMPv6NDOptSrcLLAddr(lladdr=format_mac(mac))
+    assert bytes(built) == ndp.router_advertisement(mac)
 
 
 @given(solicitations, st.data())

@@ -81,9 +81,15 @@ class SpeakerEnd:
         self.send(Table(revision=self._revision, entries=entries, links=links, peers=macs))
         return self.expect(Applied, keep=True, revision=self._revision)
 
-    def delta(self, *upsert: Entry, remove: tuple[Removal, ...] = ()) -> Applied:
+    def delta(
+        self,
+        *upsert: Entry,
+        remove: tuple[Removal, ...] = (),
+        router_links: tuple[LinkName, ...] | None = None,
+    ) -> Applied:
         self._revision += 1
-        self.send(Delta(revision=self._revision, upsert=upsert, remove=remove))
+        revision = self._revision
+        self.send(Delta(revision=revision, upsert=upsert, remove=remove, router_links=router_links))
         return self.expect(Applied, keep=True, revision=self._revision)
 
     def expect(

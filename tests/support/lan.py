@@ -107,9 +107,13 @@ class Host:
         shown = self.ip("-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
         return IPv6Address(shown.split("inet6 ")[1].split("/")[0])
 
-    def advertise_as_router(self) -> None:
-        """Send one router advertisement on eth0 that offers no route (RFC 4861 4.2, lifetime 0)."""
-        option = b"\1\1" + self.mac
+    def advertise_as_router(self, lifetime_s: int = 0) -> None:
+        """Send one router advertisement on eth0; with a lifetime it offers the default route.
+
+        RFC 4861 4.2.
+        """
+        lifetime = lifetime_s.to_bytes(2, "big")
+        message = b"\x86" + b"\0" * 5 + lifetime + b"\0" * 8 + b"\1\1" + self.mac
         with (
             inside(self.namespace),
             socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender,
@@ -117,7 +121,7 @@ class Host:
             sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
             index = socket.if_nametoindex("eth0")
             sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            sender.sendto(b"\x86" + b"\0" * 15 + option, ("ff02::1", 0, 0, index))
+            sender.sendto(message, ("ff02::1", 0, 0, index))
 
     def forget(self, address: str) -> None:
         self.ip("neigh", "del", address, "dev", "eth0", check=False)

@@ -1,4 +1,4 @@
-"""One open link: its sockets, filters, groups and responders, and sending announcements on it.
+"""One open link: its sockets, filters, groups and responders, and what is sent on it unasked.
 
 A port is made for one link at one index with one hardware address; if any of them changes it is
 closed and another one opened. The ARP half and the IPv6 half stand for themselves: a link without
@@ -7,6 +7,7 @@ IPv6 still answers ARP. Called by `speaker.drivers.fast.links`.
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address
@@ -19,6 +20,7 @@ from speaker.drivers.fast.groups import GroupMembership
 from speaker.drivers.fast.loop import packet_loop
 from speaker.drivers.fast.packet import attach, open_packet_socket
 from speaker.drivers.fast.responder import Arp, LinkCounters, Ndp, Responder
+from speaker.drivers.fast.router import advertise_router
 from speaker.fast.bpf import (
     MAX_PREFIXES,
     Prefix,
@@ -33,6 +35,7 @@ from speaker.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV6, Mac
 from speaker.wire.rtnetlink import Link
 
 _CONF: Final = Path("/proc/sys/net/ipv6/conf")
+log = logging.getLogger(__name__)
 
 
 class Port:
@@ -61,6 +64,7 @@ class Port:
         self._prefixes: dict[int, tuple[Prefix, ...]] = {4: (), 6: ()}
         self._arp_filtered = True
         self._ndp: socket.socket | None = None
+        self._no_router_because = ""
         self._groups = GroupMembership(link=link.name, index=link.index)
         self._arp = open_packet_socket(link.name, ETHERTYPE_ARP, arp_program(()))
         self._answer_on(self._arp, Arp(mac))
@@ -117,6 +121,24 @@ class Port:
             return False
         frame = ndp.unsolicited_advertisement(mac=self.mac, address=address).encode()
         return self._send(self._ndp, frame)
+
+    def advertise(self) -> bool:
+        """Advertise the node as a router; return whether the kernel took it.
+
+        No fault of the link where it did not: that would speak of answering for addresses, and
+        the time without a link-local address after a link has come up is part of the day.
+        """
+        try:
+            advertise_router(self.link, self.mac)
+        except DriverError as error:
+            self._counters.send_failed += 1
+            if str(error) != self._no_router_because:
+                log.info("%s", error, extra={"link": self.link.name})
+            self._no_router_because = str(error)
+            return False
+        self._no_router_because = ""
+        self._counters.router_advertisements_sent += 1
+        return True
 
     def close(self) -> None:
         self._close_ndp()

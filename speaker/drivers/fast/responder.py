@@ -38,6 +38,7 @@ class LinkCounters:
     claims_heard: int = 0
     malformed: int = 0
     announcements_sent: int = 0
+    router_advertisements_sent: int = 0
     receive_failed: int = 0
     send_failed: int = 0
 

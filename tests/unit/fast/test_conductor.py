@@ -19,6 +19,7 @@ from speaker.fast.conductor import (
     SpeakerGone,
     Tell,
 )
+from speaker.fast.router import INTERVAL_S, Advertise, Advertised
 from speaker.fast.table import ABANDONED_S, AddressTable, Claim
 from speaker.wire.control import Announced, Applied, Delta, Mode, Table, Yielded
 from speaker.wire.ethernet import Mac
@@ -32,12 +33,14 @@ V4, V6 = "192.0.2.10", "2001:db8::10"
 PEER = Mac(bytes.fromhex("02005e005301"))
 
 
-def table(*entries, links=(), revision=1):
-    return Table(revision=revision, entries=entries, links=links, peers=(PEER,))
+def table(*entries, links=(), revision=1, router_links=()):
+    return Table(
+        revision=revision, entries=entries, links=links, peers=(PEER,), router_links=router_links
+    )
 
 
-def delta(*upsert, remove=()):
-    return Delta(revision=2, upsert=upsert, remove=remove)
+def delta(*upsert, remove=(), router_links=None):
+    return Delta(revision=2, upsert=upsert, remove=remove, router_links=router_links)
 
 
 @pytest.fixture
@@ -199,3 +202,65 @@ def test_a_family_that_a_link_loses_has_no_more_rounds_there(conductor):
     ready(conductor)
     ready(conductor, families=frozenset({4}), now=0.01)
     assert sends(conductor.expire(0.05)) == [(V4, ETH0)]
+
+
+def advertised(conductor, outputs, now=0.0):
+    """Return the links on which to advertise, and play the driver for whom that goes well."""
+    links = [each.link for each in outputs if isinstance(each, Advertise)]
+    for link in links:
+        assert conductor.receive(now, Advertised(link=link)) == ()
+    return links
+
+
+def test_the_node_is_advertised_where_it_is_to_be_a_router_as_soon_as_the_link_is_open(conductor):
+    outputs = conductor.receive(0.0, table(router_links=(ETH0, ETH1)))
+    assert advertised(conductor, outputs) == []
+    # What the link is open for does not matter, nor that no address is answered for there.
+    assert advertised(conductor, ready(conductor, families=frozenset())) == [ETH0]
+    assert advertised(conductor, ready(conductor), now=1.0) == [], "it was open already"
+    assert conductor.deadline == INTERVAL_S
+    assert advertised(conductor, conductor.expire(INTERVAL_S), now=INTERVAL_S) == [ETH0]
+
+
+def test_the_node_is_advertised_at_once_on_a_link_that_is_open_already(conductor):
+    conductor.receive(0.0, table(links=(ETH0,)))
+    ready(conductor)
+    assert advertised(conductor, conductor.receive(0.0, delta(router_links=(ETH0,)))) == [ETH0]
+
+
+def test_a_link_that_was_away_hears_of_the_router_as_soon_as_it_is_back(conductor):
+    conductor.receive(0.0, table(router_links=(ETH0,)))
+    assert advertised(conductor, ready(conductor)) == [ETH0]
+    conductor.receive(1.0, LinkLost(link=ETH0))
+    assert conductor.deadline is None
+    assert advertised(conductor, ready(conductor, now=2.0)) == [ETH0]
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        pytest.param(delta(), True, id="delta-about-others"),
+        pytest.param(delta(router_links=()), False, id="delta-without"),
+        pytest.param(table(router_links=(ETH0,)), True, id="table-with"),
+        pytest.param(table(links=(ETH0,)), False, id="table-without"),
+        pytest.param(SpeakerGone(), True, id="speaker-gone"),
+    ],
+)
+def test_the_node_is_advertised_until_a_command_ends_it(conductor, command, goes_on):
+    conductor.receive(0.0, table(links=(ETH0,), router_links=(ETH0,)))
+    assert advertised(conductor, ready(conductor)) == [ETH0]
+    assert advertised(conductor, conductor.receive(1.0, command)) == []
+    later = advertised(conductor, conductor.expire(INTERVAL_S), now=INTERVAL_S)
+    assert later == [ETH0] * goes_on
+
+
+def test_a_link_is_held_open_for_its_router_alone(conductor):
+    def rewired(command):
+        outputs = conductor.receive(0.0, command)
+        return {link for each in outputs if isinstance(each, Rewire) for link in each.links}
+
+    assert rewired(table(router_links=(ETH0,))) == {ETH0}
+    assert conductor.links == {ETH0}
+    assert rewired(delta(router_links=(ETH1,))) == {ETH0, ETH1}
+    assert rewired(delta(entry(V4, links=("eth1",)))) == {ETH1}
+    assert rewired(delta(router_links=())) == set(), "an address still needs it"

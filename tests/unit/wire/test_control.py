@@ -68,6 +68,16 @@ def test_an_entry_announces_unless_told_otherwise():
     assert Decoder().feed(frame_of(value)) == [Delta(revision=1, upsert=(entry,))]
 
 
+def test_an_lb_speaker_that_knows_nothing_of_router_links_has_none():
+    """A frame of 1.1; a `Delta` without the field leaves them as they are."""
+    table = {"kind": "table", "revision": 1, "entries": [], "links": ["eth0"], "peers": []}
+    delta = {"kind": "delta", "revision": 2, "upsert": [], "remove": []}
+    assert Decoder().feed(frame_of(table) + frame_of(delta)) == [
+        Table(revision=1, entries=(), links=(LinkName("eth0"),), peers=(), router_links=()),
+        Delta(revision=2, router_links=None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -98,6 +108,11 @@ def test_an_entry_announces_unless_told_otherwise():
             {"kind": "table", "revision": 1, "entries": [], "links": [], "peers": ["x"]},
             "not a hardware address",
             id="peer",
+        ),
+        pytest.param(
+            {"kind": "delta", "revision": 1, "upsert": [], "remove": [], "router_links": [7]},
+            "message.router_links",
+            id="router-links",
         ),
     ],
 )
