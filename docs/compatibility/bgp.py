@@ -58,6 +58,7 @@ PEER = Section(
             "interface",
             "the one router that advertises itself on the link",
             "routers::test_an_unnumbered_session_with_the_router_that_advertises_itself",
+            "unnumbered::test_a_router_that_waits_for_the_node_learns_the_routes_over_a_link_without_addresses",
             "peering::test_an_unnumbered_session_without_one_router_says_why",
         ),
         _peer(

@@ -173,6 +173,7 @@ FILES: Final = {
     "states": "tests/unit/kube/test_status_objects.py",
     "rights": "tests/unit/docs/test_rights.py",
     "trust": "tests/unit/controller/test_trust.py",
+    "unnumbered": "tests/netns/test_unnumbered.py",
     "webhook": "tests/unit/controller/test_webhook_end_to_end.py",
     "wire": "tests/netns/test_fastpath.py",
 }

@@ -110,6 +110,7 @@ class Commanded:
     entries: Mapping[Address, Entry] = field(default_factory=dict)
     links: tuple[LinkName, ...] = ()
     peers: tuple[Mac, ...] = ()
+    router_links: tuple[LinkName, ...] = ()
 
     def whole(self, revision: int) -> Table:
         """Return the message for a connection that has just been made."""
@@ -118,6 +119,7 @@ class Commanded:
             entries=tuple(self.entries.values()),
             links=self.links,
             peers=self.peers,
+            router_links=self.router_links,
         )
 
     def since(self, before: Commanded, revision: int) -> Delta | None:
@@ -136,5 +138,6 @@ class Commanded:
             ),
             links=self.links if self.links != before.links else None,
             peers=self.peers if self.peers != before.peers else None,
+            router_links=self.router_links if self.router_links != before.router_links else None,
         )
         return None if delta == Delta(revision=revision) else delta

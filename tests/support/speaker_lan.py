@@ -85,8 +85,8 @@ class SpeakerNode:
         self.fastpath: FastPathProcess | None = None
         self.speaker: subprocess.Popen[bytes] | None = None
 
-    def start_fastpath(self) -> None:
-        self.fastpath = FastPathProcess(self.host.namespace, self._socket)
+    def start_fastpath(self, **how: tuple[str, ...]) -> None:
+        self.fastpath = FastPathProcess(self.host.namespace, self._socket, **how)
 
     def start_speaker(self) -> None:
         with (self._directory / f"{self.name}.log").open("ab") as log:

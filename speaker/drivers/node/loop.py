@@ -339,11 +339,13 @@ class SpeakerLoop:
         )
 
     def _commanded(self) -> Commanded:
-        table = self.intentions.table
+        table, speaking = self.intentions.table, self.intentions.speaking
         return Commanded(
             entries={} if table is None else table.entries,
             links=tuple(link.name for link in self.links.current or ()),
             peers=tuple(sorted(_macs(self.intentions.peers))),
+            # Such a router knows us by our advertisements, as we know it by its own.
+            router_links=() if speaking is None else tuple(sorted(speaking.unnumbered)),
         )
 
     async def _probe(self) -> None:

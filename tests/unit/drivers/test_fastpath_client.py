@@ -115,6 +115,24 @@ def test_the_whole_table_goes_first_and_then_only_differences(tmp_path):
     asyncio.run(scenario())
 
 
+def test_the_links_of_routers_are_said_and_taken_back(tmp_path):
+    async def scenario():
+        played = Played()
+        uplink = LinkName("eth1")
+        async with conversation(tmp_path / "s", played) as noted:
+            noted.client.command(replace(FULL, router_links=(uplink,)))
+            assert isinstance(await played.next(), Hello)
+            whole = await played.next()
+            assert isinstance(whole, Table)
+            assert whole.router_links == (uplink,)
+            noted.client.command(replace(FULL, links=(uplink,), router_links=(uplink,)))
+            assert await played.next() == Delta(revision=2, links=(uplink,))
+            noted.client.command(replace(FULL, links=(uplink,)))
+            assert await played.next() == Delta(revision=3, router_links=())
+
+    asyncio.run(scenario())
+
+
 def test_nothing_is_said_before_the_first_plan(tmp_path):
     async def scenario():
         played = Played()
