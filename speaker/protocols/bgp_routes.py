@@ -88,16 +88,11 @@ class AdjRibOut:
         self.wanted = table
         if table is before:
             return
-        new = 0
-        for prefix, route in table.items():
-            found = before.get(prefix)
-            if found is route:
-                continue
-            new += found is None
-            if found != route:
-                self._dirty[prefix] = None
+        # The one look at every prefix: nearly all routes are the very objects of before.
+        others = [prefix for prefix, route in table.items() if before.get(prefix) is not route]
+        self._dirty.update((one, None) for one in others if before.get(one) != table[one])
         # A difference of keys costs as much as all of the above.
-        if len(table) - new < len(before):
+        if len(table) - sum(one not in before for one in others) < len(before):
             self._dirty.update(dict.fromkeys(before.keys() - table.keys()))
 
     def open(self, egress: Egress) -> None:

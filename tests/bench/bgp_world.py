@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -19,15 +19,18 @@ from typing import Any, Final
 from lbctl.lab.records import Progress
 from tests.bench import processes
 from tests.bench.bgp_meter import Vty, asked
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, median, p99
 from tests.support.bgp import OURS, THEIRS
 from tests.support.lan import eventually
 from tests.support.routers import Frr, router
 from tests.support.speaker_lan import NAMESPACE, SpeakerLan, SpeakerNode
 
+RUNS: Final = 10
+"""Each with a process of its own."""
 PEERS: Final = 100
 ROUTES: Final = 1_000
-WATCHED_S: Final = 60.0
+WATCHED_S: Final = 15.0
+"""Of each run."""
 HOLD_S: Final = 3
 """The least that is lawful: what the speaker does at a stretch for 100 peers must fit in it."""
 PEERS_MIB: Final = 130.0
@@ -66,30 +69,36 @@ class World:
 
 
 def figures(progress: Progress) -> list[Figure]:
-    progress(f"{PEERS} peers with {ROUTES:,} routes each")
-    with _world(PEERS, ROUTES) as world:
-        begun = time.monotonic()
-        world.node.start_speaker()
-        _wait(world, PEERS, ROUTES)
-        progress(f"all told after {time.monotonic() - begun:.1f} s; changes for {WATCHED_S:.0f} s")
-        _change_for(world, WATCHED_S)
-        resets = sum(world.established()) - PEERS
-        peers_mib = world.mib("VmHWM")
-    progress(f"{SERVICES:,} Services, one peer")
-    with _world(1, SERVICES) as world:
-        world.node.start_speaker()
-        _wait(world, 1, SERVICES)
-        time.sleep(_SETTLE_S)
-        services_mib, highest_mib = world.mib(), world.mib("VmHWM")
+    resets, peers_mib, services_mib, highest_mib = [], [], [], []
+    for turn in range(1, RUNS + 1):
+        progress(f"turn {turn} of {RUNS}: {PEERS} peers with {ROUTES:,} routes each")
+        with _world(PEERS, ROUTES) as world:
+            begun = time.monotonic()
+            world.node.start_speaker()
+            _wait(world, PEERS, ROUTES)
+            took = time.monotonic() - begun
+            progress(f"all told after {took:.1f} s; changes for {WATCHED_S:.0f} s")
+            _change_for(world, WATCHED_S)
+            resets.append(float(sum(world.established()) - PEERS))
+            peers_mib.append(world.mib("VmHWM"))
+    for turn in range(1, RUNS + 1):
+        progress(f"turn {turn} of {RUNS}: {SERVICES:,} Services, one peer")
+        with _world(1, SERVICES) as world:
+            world.node.start_speaker()
+            _wait(world, 1, SERVICES)
+            time.sleep(_SETTLE_S)
+            services_mib.append(world.mib())
+            highest_mib.append(world.mib("VmHWM"))
     return [
         Figure(
             name=f"{PEERS} peers x {ROUTES:,} routes, hold time {HOLD_S} s, "
             f"a change a second for {WATCHED_S:.0f} s: session resets",
             unit="",
-            runs=1,
-            median=resets,
+            runs=RUNS,
+            median=median(resets),
+            p99=max(resets),
             budget="0",
-            holds=resets == 0,
+            holds=max(resets) == 0,
         ),
         _memory(f"{PEERS} peers x {ROUTES:,} routes, highest", peers_mib, PEERS_MIB),
         _memory(f"{SERVICES:,} Services, one peer, settled", services_mib, SERVICES_MIB),
@@ -97,14 +106,15 @@ def figures(progress: Progress) -> list[Figure]:
     ]
 
 
-def _memory(name: str, mib: float, budget: float) -> Figure:
+def _memory(name: str, mib: Sequence[float], budget: float) -> Figure:
     return Figure(
         name=f"resident memory of lb-speaker, {name}",
         unit="MiB",
-        runs=1,
-        median=mib,
-        budget=f"<= {budget:g} MiB",
-        holds=mib <= budget,
+        runs=len(mib),
+        median=median(mib),
+        p99=p99(mib),
+        budget=f"p99 <= {budget:g} MiB",
+        holds=p99(mib) <= budget,
     )
 
 
