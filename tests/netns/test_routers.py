@@ -92,6 +92,28 @@ def test_the_last_router_of_a_link_counts_until_there_is_another(node, mark):
     on(node, work())
 
 
+def test_another_node_is_no_router_whatever_it_says_of_itself(node, mark):
+    macs = {A: "02:00:5e:00:53:0a", B: "02:00:5e:00:53:0b"}
+
+    def tell(address: object, *words: str) -> None:
+        node.ip("neigh", "replace", str(address), "lladdr", macs[address], "dev", "eth0", *words)
+
+    async def work() -> None:
+        async with watching(ETH0) as known:
+            known.watch([ETH0], [macs[B]])
+            tell(B, "router")
+            tell(A, "router")
+            await eventually(lambda: known.current == {ETH0: (A,)}, "the router")
+            known.watch([ETH0])
+            assert known.current == {ETH0: (A, B)}, "nobody is known to be a node any more"
+            known.watch([ETH0], [macs[A]])
+            assert known.current == {ETH0: (B,)}
+            known.watch([ETH0], macs.values())
+            assert known.current == {}
+
+    on(node, work())
+
+
 def test_only_watched_links_are_told_and_each_change_of_the_wish_is_followed(node, mark):
     async def work() -> None:
         told: list[object] = []

@@ -324,7 +324,7 @@ class SpeakerLoop:
             self.fastpath.command(self._commanded())
         if self.intentions.speaking is not None:
             self.sessions.consider(self.intentions.speaking)
-            self.routers.watch(self.intentions.speaking.unnumbered)
+            self.routers.watch(self.intentions.speaking.unnumbered, self.intentions.peers)
         self.publisher.consider(self.intentions, snapshot.services)
         ends = self._farewell_ends
         if self._has_left() or (ends is not None and now >= ends):

@@ -6,8 +6,9 @@ the marks are followed by netlink. The kernel drops entries for reasons of its o
 reboots, a full table), while a session has timers to notice a dead peer by. So the last router of
 a link counts until another one is marked or the link is gone.
 
-Limit: the kernel also marks a neighbor that says in an answer to it that it forwards (RFC 4861
-4.4), as every other node of a cluster does. So this is for links with nobody but the router.
+The kernel also marks a neighbor that says in an answer to it that it forwards (RFC 4861 4.4), as
+nodes of a cluster do, and nodes with such a peer advertise themselves. So nodes whose speakers
+publish their hardware addresses do not count; whoever else forwards on the link does.
 Nothing is read while no link is watched: neighbors change all the time on a big network.
 
 Started by `speaker.drivers.node.loop`.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import assert_never
 
@@ -38,6 +40,15 @@ from speaker.wire.rtnetlink import (
 
 logger = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """Hold a neighbor that is marked as a router, or was the last one that was."""
+
+    mac: str
+    now: bool
+
+
 Heard = Mapping[LinkName, tuple[IPv6Address, ...]]
 """Link-local addresses by link, in order; a link without a router is not in it."""
 
@@ -52,12 +63,16 @@ class Routers:
         self._watching = asyncio.Event()
         self._read = False
         self._links: dict[int, KernelLink] = {}
-        self._routers: dict[int, dict[IPv6Address, bool]] = {}
-        """By link; False is the last one, whose mark is gone."""
+        self._routers: dict[int, dict[IPv6Address, _Marked]] = {}
+        """By link."""
+        self._nodes: frozenset[str] = frozenset()
 
-    def watch(self, links: Collection[LinkName]) -> None:
-        """Know the routers of exactly these links from now on."""
-        self._watched = frozenset(links)
+    def watch(self, links: Collection[LinkName], nodes: Collection[str] = ()) -> None:
+        """Know the routers of exactly these links from now on.
+
+        `nodes` are the hardware addresses of other nodes, as in `Neighbor.mac`.
+        """
+        self._watched, self._nodes = frozenset(links), frozenset(nodes)
         if self._watched:
             self._watching.set()
         else:
@@ -113,10 +128,17 @@ class Routers:
             case Neighbor() if event.address.is_link_local:
                 known = self._routers.get(event.index, {})
                 router = event.router and not self._ours(event)
-                if router or event.address in known:
-                    told_now = known | {event.address: router}
-                    marked = {one: True for one, mark in told_now.items() if mark}
-                    self._routers[event.index] = marked or told_now
+                before = known.get(event.address)
+                if router or before is not None:
+                    mac = event.mac or ("" if before is None else before.mac)
+                    known = self._routers[event.index] = {
+                        **known,
+                        event.address: _Marked(mac, router),
+                    }
+                    counting = self._counting(event.index)
+                    for one in [*known]:
+                        if not known[one].now and one not in counting:
+                            del known[one]
             case Neighbor() | DumpDone():
                 pass
             case _:
@@ -127,13 +149,22 @@ class Routers:
         link = self._links.get(neighbor.index)
         return link is not None and link.mac == neighbor.mac
 
+    def _counting(self, index: int) -> tuple[IPv6Address, ...]:
+        """Return the routers of a link: who is marked, else who was last, but for nodes."""
+        others = {
+            address: mark.now
+            for address, mark in self._routers.get(index, {}).items()
+            if mark.mac not in self._nodes
+        }
+        return tuple(sorted([one for one, now in others.items() if now] or others))
+
     def _publish(self) -> None:
         found: Heard | None = None
         if self._read or not self._watched:
             found = {
-                LinkName(link.name): tuple(sorted(self._routers[index]))
+                LinkName(link.name): routers
                 for index, link in self._links.items()
-                if link.name in self._watched and index in self._routers
+                if link.name in self._watched and (routers := self._counting(index))
             }
         if found != self.current:
             self.current = found
