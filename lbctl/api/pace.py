@@ -1,4 +1,4 @@
-"""Hold the sizes and times of a reflector, and its tally.
+"""Hold the times of a reflector, and its tally.
 
 Values beside the loop that uses them, so that tests and the speaker choose their own
 and the metrics table reads the tally without knowing the loop.
@@ -11,15 +11,14 @@ from lbctl.api.backoff import Backoff
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Sizes and times of a reflector, in objects and seconds; tests make them small.
+    """Times of a reflector, in seconds; tests make them small.
 
-    `page` bounds what one answer takes while it is parsed: 250 Nodes with their images are 15 MiB.
+    `list_silence_s` is how long a list may pause; all of it may take longer on a slow line.
     `inactivity_s` is longer than the minute between the API server's bookmarks.
     `unknown_s` caps the wait while the CRD is missing: somebody is installing it.
     """
 
-    page: int = 250
-    list_timeout_s: float = 60.0
+    list_silence_s: float = 60.0
     watch_s: float = 290.0
     inactivity_s: float = 75.0
     useful_watch_s: float = 1.0

@@ -1,6 +1,6 @@
 """Keep a copy of one collection of an API server, whatever happens to the server.
 
-LIST in pages into a new map, swap it in, then WATCH from its position: a list replaces
+LIST into a new map, swap it in, then WATCH from its position: a list replaces
 and never merges, so objects that were deleted while we were not looking vanish with the
 next list. Every failure is normal: it is counted, said once as `problem`, and tried
 again with a jittered backoff; `run` ends only when it is cancelled. No decision is made
@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from lbctl.api.backoff import Jitter
 from lbctl.api.errors import ApiRefused, ApiUnreachable, problem_of
+from lbctl.api.listing import ListReader
 from lbctl.api.pace import Pace, ReflectorCounters
 from lbctl.api.session import ApiSession
 from lbctl.api.watch import (
@@ -130,7 +131,6 @@ class Reflector(Generic[K, V]):
         self._known: dict[str, tuple[K, str]] = {}
         self._ahead: dict[str, int] = {}
         self._position: str | None = None
-        self._paged = True
         self._failures = 0
         self._bad_answers = 0
         self._silent = 0
@@ -282,42 +282,20 @@ class Reflector(Generic[K, V]):
             task.result()
 
     async def _list(self) -> None:
-        """Fetch every page into new maps, then swap them in.
+        """Take a list into new maps, then swap them in.
 
-        Begins anew, once, when a list that begins later is asked for meanwhile: the pages so far
+        Begins anew, once, when a list that begins later is asked for meanwhile: what was read
         would be thrown away. So a process that gains the Lease while it starts reads all once.
-        The server makes each page while we take in the one before.
         """
-        began_anew = False
         asked, before, new = self._begin_list()
-        page = asyncio.create_task(self._page(""))
-        try:
-            while True:
-                body = await page
-                self.contact_at = self._clock()
-                token = str(body["metadata"].get("continue") or "")
-                if token and self._asked > asked and not began_anew:
-                    began_anew = True
-                    asked, before, new = self._begin_list()
-                    page = asyncio.create_task(self._page(""))
-                    continue
-                if token:
-                    page = asyncio.create_task(self._page(token))
-                    await asyncio.sleep(0)  # it is on its way before we are busy
-                goes_on = self._goes_on_at(body["metadata"].get("resourceVersion"))
-                for item in body["items"]:
-                    self._collect(item, new, goes_on=goes_on)
-                if not token:
-                    break
-        finally:
-            page.cancel()
-        version = body["metadata"].get("resourceVersion")
-        if not isinstance(version, str):
-            raise StreamBroken("the list has no resourceVersion")
+        version = await self._read_list(new, unless_asked=True)
+        if version is None:
+            asked, before, new = self._begin_list()
+            version = await self._read_list(new, unless_asked=False)
+        assert version is not None
         self._keep_ahead(before, version, new)
         self.items, self._known, self.unreadable = new.items, new.known, new.unreadable
         self._position = version
-        self._paged = True
         self.counters.lists += 1
         self._set_problem(None)
         self.absent = False
@@ -335,46 +313,43 @@ class Reflector(Generic[K, V]):
         self._interrupt.clear()
         return self._asked, dict(self._ahead), _Listed[K, V]()
 
-    async def _page(self, token: str) -> dict[str, Any]:
-        """Return one page, checked for its form.
+    async def _read_list(self, new: _Listed[K, V], *, unless_asked: bool) -> str | None:
+        """Fill the maps and return the list's version; None: a later list was asked for.
 
         No resourceVersion is sent: the answer is then the newest state, which is what
         the first plan after a start or a gained Lease rests on.
         """
-        params = dict(self._params)
-        if self._paged:
-            params["limit"] = str(self._pace.page)
-        if token:
-            params["continue"] = token
-        try:
-            response = await self._session.request(
-                "GET", self.path, params=params, timeout_s=self._pace.list_timeout_s
-            )
-        except ApiRefused as error:
-            if error.status == 410:
-                # As client-go: when the token expired, the next try asks for all at once,
-                # since a list that is slower than the history would never end.
-                self._paged = False
-                raise Gone(f"the list's continue token expired: {error.message}") from error
-            raise
-        body = response.body
-        if body.get("items") is None:
-            body["items"] = []
-        if not isinstance(body["items"], list) or not isinstance(body.get("metadata"), dict):
-            raise StreamBroken("the answer to LIST is no list")
-        return body
+        asked = self._asked
+        reader = ListReader()
+        async with self._session.stream(
+            self.path, params=self._params, inactivity_s=self._pace.list_silence_s
+        ) as stream:
+            while piece := await stream.read():
+                self.contact_at = self._clock()
+                if unless_asked and self._asked > asked:
+                    return None
+                for item in reader.feed(piece):
+                    self._collect(item, new)
+                # More may have come meanwhile, and reading that would not wait for anything.
+                await asyncio.sleep(0)
+        version = reader.end()
+        self._check_history(version)
+        return version
 
-    def _goes_on_at(self, version: object) -> bool:
-        """Return whether a list of this version continues the history that we have followed.
+    def _check_history(self, version: str) -> None:
+        """Have the list read again, nothing kept, if it does not go on from where we were.
 
-        Then an object of the same resourceVersion is the same, and its value is kept: the list of
-        a new leader costs half, and no second copy. After a restore of etcd versions come twice:
+        An object of the same resourceVersion is the same, and its value is kept: the list of a
+        new leader costs half, and no second copy. But after a restore of etcd versions come twice:
         its list is older than our position, or it is the first after the watch was given up.
         """
+        if self._position is None:
+            return
         number, position = version_number(version), version_number(self._position)
-        return number is not None and position is not None and number >= position
+        if number is None or position is None or number < position:
+            raise Gone(f"a list of {version} came after {self._position}: the server was set back")
 
-    def _collect(self, item: Any, new: _Listed[K, V], *, goes_on: bool) -> None:
+    def _collect(self, item: Any, new: _Listed[K, V]) -> None:
         """Project one listed object into the new maps."""
         try:
             identity = identity_of(item)
@@ -383,7 +358,12 @@ class Reflector(Generic[K, V]):
             return
         version = _version_of(item)
         known = self._known.get(identity)
-        if goes_on and known is not None and known[1] == version != "" and known[0] in self.items:
+        if (
+            self._position is not None
+            and known is not None
+            and known[1] == version != ""
+            and known[0] in self.items
+        ):
             new.items[known[0]], new.known[identity] = self.items[known[0]], known
             return
         try:

@@ -14,7 +14,7 @@ from typing import Final
 
 from lbctl.api.errors import ApiError, ApiRefused, problem_of
 from lbctl.api.session import ApiSession
-from lbctl.cli.fetch import PAGE, session_of
+from lbctl.cli.fetch import session_of
 from lbctl.cli.installation import Access
 from lbctl.kube.loose import objects
 from lbctl.kube.objects import parse_pod
@@ -57,10 +57,7 @@ async def _pods(session: ApiSession, service: Service) -> Learned[tuple[Pod, ...
     path = f"/api/v1/namespaces/{service.key.namespace}/pods"
     labels = ",".join(f"{name}={value}" for name, value in service.selector.items())
     try:
-        # One page: what is so for the first hundreds of Pods is so for the others.
-        answer = await session.request(
-            "GET", path, params={"labelSelector": labels, "limit": str(PAGE)}
-        )
+        answer = await session.request("GET", path, params={"labelSelector": labels})
     except ApiError as error:
         return Unknown(why=problem_of(error, verb="list", path=path))
     pods = (parse_pod(item) for item in objects(answer.body.get("items")))

@@ -1,7 +1,7 @@
 """An API server in memory, over real HTTP on the loopback, with faults by name.
 
 It keeps the promises that clients rest on: one resourceVersion for all kinds, LIST in
-pages of one snapshot, WATCH with history, selectors and bookmarks, optimistic locks,
+LIST, WATCH with history, selectors and bookmarks, optimistic locks,
 merge patches, the status subresource. It validates nothing.
 """
 
@@ -82,7 +82,6 @@ class FakeApi:
         self._host = host
         self._version = 1000
         self._collections: dict[str, Collection] = {}
-        self._snapshots: dict[str, tuple[int, list[Body]]] = {}
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -228,7 +227,7 @@ class FakeApi:
             return await self._watch(request, collection, place)
         answer = (
             self._list(request, collection, place)
-            if ask in {Ask.LIST, Ask.PAGE}
+            if ask is Ask.LIST
             else self._one(request, collection, place, body)
         )
         return await spoil(request, fault, answer)
@@ -278,21 +277,13 @@ class FakeApi:
         return web.json_response(self._store(collection, body), status=201)
 
     def _list(self, request: web.Request, collection: Collection, place: "Place") -> web.Response:
-        token = request.query.get("continue", "")
-        if token:
-            version, rest = self._snapshots.pop(token, (0, []))
-            if not version:
-                return refusal(410, "Expired", "the continue token is not known")
-        else:
-            version = self._version
-            rest = [o for o in collection.objects.values() if _selected(request, place, o)]
-        limit = int(request.query.get("limit") or 0) or len(rest) or 1
-        metadata = {"resourceVersion": str(version)}
-        page, rest = rest[:limit], rest[limit:]
-        if rest:
-            metadata["continue"] = f"{collection.plural}-{version}-{len(self.asked)}"
-            self._snapshots[metadata["continue"]] = (version, rest)
-        return web.json_response({"kind": "List", "metadata": metadata, "items": page})
+        metadata = {"resourceVersion": str(self._version)}
+        items = [o for o in collection.objects.values() if _selected(request, place, o)]
+        fields = {"kind": "List", "metadata": metadata, "items": items}
+        if place.group:
+            # Of its own kinds the real one says first of which moment the list is.
+            fields = {"items": items, "kind": "List", "metadata": metadata}
+        return web.json_response(fields)
 
     async def _watch(
         self, request: web.Request, collection: Collection, place: "Place"
@@ -369,7 +360,7 @@ def _ask(request: web.Request, place: Place) -> Ask:
         return Ask.GET
     if request.query.get("watch") in {"true", "1"}:
         return Ask.WATCH
-    return Ask.PAGE if request.query.get("continue") else Ask.LIST
+    return Ask.LIST
 
 
 def merge(target: Any, patch: Any) -> Any:

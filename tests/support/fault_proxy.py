@@ -169,8 +169,6 @@ def _ask(request: web.Request) -> Ask:
         return Ask.WRITE
     if request.query.get("watch") in {"true", "1"}:
         return Ask.WATCH
-    if "continue" in request.query:
-        return Ask.PAGE
     parts = request.path.strip("/").split("/")
     inside = 2 if parts[0] == "api" else 3
     if parts[inside : inside + 1] == ["namespaces"] and len(parts) > inside + 2:

@@ -5,6 +5,7 @@ stream also strikes the streams that are open when it is armed.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ class Ask(Enum):
     """What a request is for, as far as faults tell them apart."""
 
     LIST = "list"
-    PAGE = "page"  # a LIST with a continue token
     WATCH = "watch"
     GET = "get"
     WRITE = "write"
@@ -31,7 +31,6 @@ class FaultKind(Enum):
     FORBIDDEN = "403 forbidden"
     CRD_MISSING = "404 CRD missing"
     CONFLICT = "409 conflict"
-    GONE_ON_CONTINUE = "410 on continue"
     GONE_ON_WATCH = "410 on watch"
     THROTTLED = "429 with Retry-After"
     SERVER_ERROR = "500"
@@ -39,7 +38,8 @@ class FaultKind(Enum):
     NO_ANSWER = "connection refused"
     HALF_BODY = "half body"
     GARBAGE = "body is not JSON"
-    SLOW = "slow pages"
+    SLOW = "slow answer"
+    SLOW_BODY = "second half comes late"
     GONE_IN_STREAM = "410 in stream"
     ERROR_500_IN_STREAM = "500 in stream"
     ERROR_504_IN_STREAM = "504 in stream"
@@ -54,7 +54,6 @@ REFUSALS: dict[FaultKind, tuple[int, str, str]] = {
     FaultKind.TOKEN_EXPIRED: (401, "Unauthorized", "Unauthorized"),
     FaultKind.FORBIDDEN: (403, "Forbidden", 'it is forbidden: User "test" cannot do this'),
     FaultKind.CONFLICT: (409, "Conflict", "the object has been modified"),
-    FaultKind.GONE_ON_CONTINUE: (410, "Expired", "the continue token has expired"),
     FaultKind.GONE_ON_WATCH: (410, "Expired", "too old resource version"),
     FaultKind.THROTTLED: (429, "TooManyRequests", "too many requests"),
     FaultKind.SERVER_ERROR: (500, "InternalError", "etcdserver: leader changed"),
@@ -79,11 +78,11 @@ STREAM_FAULTS = frozenset(
 
 ASKS: dict[FaultKind, frozenset[Ask]] = {
     FaultKind.CONFLICT: frozenset({Ask.WRITE}),
-    FaultKind.GONE_ON_CONTINUE: frozenset({Ask.PAGE}),
     FaultKind.GONE_ON_WATCH: frozenset({Ask.WATCH}),
-    FaultKind.HALF_BODY: frozenset({Ask.LIST, Ask.PAGE, Ask.GET, Ask.WRITE}),
-    FaultKind.GARBAGE: frozenset({Ask.LIST, Ask.PAGE, Ask.GET, Ask.WRITE}),
-    FaultKind.SLOW: frozenset({Ask.LIST, Ask.PAGE}),
+    FaultKind.HALF_BODY: frozenset({Ask.LIST, Ask.GET, Ask.WRITE}),
+    FaultKind.GARBAGE: frozenset({Ask.LIST, Ask.GET, Ask.WRITE}),
+    FaultKind.SLOW: frozenset({Ask.LIST}),
+    FaultKind.SLOW_BODY: frozenset({Ask.LIST}),
 }
 
 
@@ -216,14 +215,19 @@ async def spoil(
     """Send a complete answer, or half of it, or nonsense."""
     if fault is not None and fault.kind is FaultKind.GARBAGE:
         return web.Response(text="<html>a proxy's error page</html>", content_type="text/html")
-    if fault is None or fault.kind is not FaultKind.HALF_BODY:
+    if fault is None or fault.kind not in {FaultKind.HALF_BODY, FaultKind.SLOW_BODY}:
         return answer
     body = answer.body if isinstance(answer.body, bytes) else b"{}"
     half = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
     half.content_length = len(body)
     await half.prepare(request)
     await half.write(body[: len(body) // 2])
-    abort(request)
+    if fault.kind is FaultKind.HALF_BODY:
+        abort(request)
+        return half
+    await asyncio.sleep(fault.seconds)
+    with contextlib.suppress(ConnectionError):  # the reader may have left
+        await half.write(body[len(body) // 2 :])
     return half
 
 

@@ -16,8 +16,7 @@ SERVICES = "/api/v1/services"
 POOLS = "/apis/lbctl.io/v1beta1/ipaddresspools"
 
 QUICK = Pace(
-    page=3,
-    list_timeout_s=5,
+    list_silence_s=5,
     watch_s=60,
     inactivity_s=5,
     useful_watch_s=1,

@@ -116,22 +116,6 @@ def test_410_to_the_watch_request_means_a_new_list() -> None:
     run(case())
 
 
-def test_410_on_continue_lists_all_at_once_the_next_time() -> None:
-    async def case() -> None:
-        async with FakeApi() as api:
-            for number in range(8):
-                api.put("services", service(f"s{number}"))
-            api.faults.arm(FaultKind.GONE_ON_CONTINUE, times=None)
-            async with ApiSession(api.credentials()) as session:
-                w = Watched(api, session, QUICK, SERVICES)
-                async with background(w.reflector.run()):
-                    await w.agrees()
-            lists = [asked for asked in api.asked if asked.ask is Ask.LIST]
-            assert ["limit" in asked.query for asked in lists] == [True, False]
-
-    run(case())
-
-
 def test_a_truncated_line_is_dropped_and_sent_again() -> None:
     async def case() -> None:
         async with watched("a") as w:
@@ -147,7 +131,7 @@ def test_a_truncated_line_is_dropped_and_sent_again() -> None:
 
 def test_a_stalled_watch_is_left_after_the_inactivity_time() -> None:
     async def case() -> None:
-        pace = Pace(page=3, inactivity_s=0.2, useful_watch_s=0.1, backoff=QUICK.backoff)
+        pace = Pace(inactivity_s=0.2, useful_watch_s=0.1, backoff=QUICK.backoff)
         async with watched("a", pace=pace) as w:
             await watching(w)
             w.api.faults.arm(FaultKind.STALLED_WATCH)
@@ -159,30 +143,32 @@ def test_a_stalled_watch_is_left_after_the_inactivity_time() -> None:
     run(case())
 
 
-def test_slow_pages_delay_the_first_sync_and_nothing_else() -> None:
+def test_a_list_that_comes_slowly_delays_the_first_sync_and_nothing_else() -> None:
     async def case() -> None:
         async with FakeApi() as api:
             for number in range(8):
                 api.put("services", service(f"s{number}"))
-            api.faults.arm(FaultKind.SLOW, times=3, seconds=0.05)
+            api.faults.arm(FaultKind.SLOW_BODY, seconds=0.1)
             async with ApiSession(api.credentials()) as session:
                 w = Watched(api, session, QUICK, SERVICES)
                 async with background(w.reflector.run()):
-                    await eventually(lambda: api.count(Ask.PAGE) == 1)
+                    await eventually(lambda: FaultKind.SLOW_BODY in api.faults.struck)
                     assert not w.reflector.synced.is_set()
                     assert w.addresses() == {}, "half a list must never show"
                     await w.agrees()
             assert w.changes[0] is ALL
+            assert w.reflector.counters.failures == 0
 
     run(case())
 
 
-def test_a_page_that_never_comes_is_given_up() -> None:
+@pytest.mark.parametrize("kind", [FaultKind.SLOW, FaultKind.SLOW_BODY], ids=lambda one: one.value)
+def test_a_list_whose_rest_never_comes_is_given_up(kind: FaultKind) -> None:
     async def case() -> None:
-        pace = Pace(page=3, list_timeout_s=0.1, backoff=QUICK.backoff)
+        pace = Pace(list_silence_s=0.1, backoff=QUICK.backoff)
         async with FakeApi() as api:
             api.put("services", service("a"))
-            api.faults.arm(FaultKind.SLOW, seconds=3600)
+            api.faults.arm(kind, seconds=3600)
             async with ApiSession(api.credentials()) as session:
                 w = Watched(api, session, pace, SERVICES)
                 async with background(w.reflector.run()):
@@ -262,7 +248,7 @@ def test_watches_that_only_ever_stay_silent_lead_to_a_new_list() -> None:
     """After a restore of etcd our position lies in the future, and nothing ever comes."""
 
     async def case() -> None:
-        pace = Pace(page=3, inactivity_s=0.1, useful_watch_s=0.05, backoff=QUICK.backoff)
+        pace = Pace(inactivity_s=0.1, useful_watch_s=0.05, backoff=QUICK.backoff)
         async with watched("a", pace=pace) as w:
             await watching(w)
             w.reflector._position = "999999999"
@@ -344,9 +330,9 @@ def test_what_a_write_returned_while_a_list_was_fetched_outlives_that_list() -> 
     async def case() -> None:
         async with watched("a", "b", "c", "d") as w:
             await watching(w)
-            w.api.faults.arm(FaultKind.SLOW, asks=frozenset({Ask.PAGE}), seconds=0.1)
+            w.api.faults.arm(FaultKind.SLOW_BODY, seconds=0.1)
             listing = asyncio.ensure_future(w.reflector.relist())
-            await eventually(lambda: FaultKind.SLOW in w.api.faults.struck)
+            await eventually(lambda: FaultKind.SLOW_BODY in w.api.faults.struck)
             w.reflector.observe(w.api.put("services", service("a", "192.0.2.51")))
             await listing
             assert w.addresses()["web/a"] == "192.0.2.51"
