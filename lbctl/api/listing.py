@@ -15,8 +15,18 @@ from typing import Any, Final
 
 from lbctl.api.watch import LINE_LIMIT, StreamBroken
 
+PIECE: Final = 64 * 1024
+"""Bytes to be fed at a time, some milliseconds of work; what gzip unpacks at once is many of it."""
+_SMALL: Final = 256 * 1024
+"""Characters of an unfinished object that is tried with every piece. A longer one is tried when it
+is half as long again, or an object of some MiB would take seconds."""
+_CUT: Final = 16
+"""Characters at the end within which a syntax error may be the cut's: a word, a number."""
 _BETWEEN: Final = re.compile(r"[\s,]*")
 """Nobody is helped by a complaint about a comma that is missing."""
+
+
+_MORE: Final = re.compile(r"$|[0-9.eE+-]")
 
 
 class _Where(Enum):
@@ -37,6 +47,7 @@ class ListReader:
         self._scan = json.JSONDecoder().raw_decode
         self._text = ""
         self._at = 0
+        self._enough = 0
         self._where = _Where.BEFORE
         self._fields: dict[str, Any] = {}
 
@@ -48,21 +59,27 @@ class ListReader:
             raise StreamBroken("the answer to LIST is not UTF-8") from error
         self._at = 0
         items: list[Any] = []
+        if len(self._text) < self._enough:
+            return items
         while self._step(items):
             pass
-        if len(self._text) - self._at > LINE_LIMIT:
+        unfinished = len(self._text) - self._at
+        if unfinished > LINE_LIMIT:
             raise StreamBroken(f"an object of the list is longer than {LINE_LIMIT} bytes")
+        self._enough = unfinished * 3 // 2 if unfinished > _SMALL else 0
         return items
 
-    def end(self) -> str:
-        """Return the resourceVersion of the list, which has to be complete."""
+    def end(self) -> tuple[list[Any], str]:
+        """Return the last objects, and the resourceVersion of the list; it has to be complete."""
+        self._enough = 0
+        items = self.feed(b"")
         if self._where is not _Where.AFTER:
             raise StreamBroken("the answer to LIST is not complete, or no JSON")
         metadata = self._fields.get("metadata")
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if not isinstance(version, str):
             raise StreamBroken("the list has no resourceVersion")
-        return version
+        return items, version
 
     def _step(self, items: list[Any]) -> bool:
         """Read one thing more; return whether it was there."""
@@ -107,12 +124,20 @@ class ListReader:
         return False
 
     def _value(self, at: int, values: list[Any]) -> bool:
-        """Read a JSON value that something follows: a number might go on in the next piece."""
+        """Read a JSON value that something follows; return whether all of it is there."""
         try:
             value, end = self._scan(self._text, at)
-        except ValueError:
+        except json.JSONDecodeError as error:
+            cut = error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
+            if not cut:
+                raise StreamBroken(f"the answer to LIST is no JSON: {error.msg}") from error
             return False
-        if end == len(self._text):
+        # A number goes on in the next piece, or it was read as far as a dot that is cut off.
+        if (
+            _MORE.match(self._text, end)
+            if isinstance(value, int | float)
+            else end == len(self._text)
+        ):
             return False
         values.append(value)
         self._at = end

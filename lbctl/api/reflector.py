@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from lbctl.api.backoff import Jitter
 from lbctl.api.errors import ApiRefused, ApiUnreachable, problem_of
-from lbctl.api.listing import ListReader
+from lbctl.api.listing import PIECE, ListReader
 from lbctl.api.pace import Pace, ReflectorCounters
 from lbctl.api.session import ApiSession
 from lbctl.api.watch import (
@@ -328,11 +328,14 @@ class Reflector(Generic[K, V]):
                 self.contact_at = self._clock()
                 if unless_asked and self._asked > asked:
                     return None
-                for item in reader.feed(piece):
-                    self._collect(item, new)
-                # More may have come meanwhile, and reading that would not wait for anything.
-                await asyncio.sleep(0)
-        version = reader.end()
+                for begin in range(0, len(piece), PIECE):
+                    for item in reader.feed(piece[begin : begin + PIECE]):
+                        self._collect(item, new)
+                    # More may be there already, and reading that would not wait for anything.
+                    await asyncio.sleep(0)
+        items, version = reader.end()
+        for item in items:
+            self._collect(item, new)
         self._check_history(version)
         return version
 

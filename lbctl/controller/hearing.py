@@ -247,6 +247,7 @@ class Hearing:
             self._policies = policies
             self._used = bool(snapshot.peers or snapshot.bgp_advertisements)
         if not self._used:
+            self._together.clear()
             for key in [*self._known]:
                 self.forget(key)
             self._stage, self._nodes_changed = NO_STAGE, True

@@ -17,7 +17,7 @@ from lbctl.model.names import NodeName, ObjectKey, PeerName
 from lbctl.model.outcome import Refused
 from lbctl.model.peer import BGPPeer
 from lbctl.model.reason import Reason
-from lbctl.model.session import SessionReport, SessionState
+from lbctl.model.session import Direction, SessionReport, SessionState
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.advertisements import unknown_communities
 from lbctl.plan.bgp_objects import judge_bgp
@@ -174,15 +174,26 @@ _UNANSWERED: Final = (
     "and AS; a filter between the two, or another password, gives no answer either."
 )
 
+_NO_BGP: Final = (
+    "What answers there speaks no proper BGP: look whether spec.peerAddress and spec.peerPort are "
+    "the router's, and what stands between the two."
+)
+_OF_THE_ROUTER: Final = "This is a fault of the router's BGP: look into its log, and update it."
+
 _ADVICE: Final = {
+    (1, 0): "The router takes what we sent for no BGP: look at what stands between the two.",
+    (2, 0): "The router refuses our OPEN: its log says why.",
     (2, 1): "The router speaks another version of BGP than 4; correct its configuration.",
     (2, 2): "The AS numbers disagree: compare spec.myASN and spec.peerASN of the BGPPeer with "
     "the router's own AS and its neighbor entry for this node.",
     (2, 3): "The router identifiers clash: give the node another one with spec.routerID.",
     (2, 6): "The hold times disagree: change spec.holdTime of the BGPPeer or the router's.",
     (2, 7): "The router asks for a capability that is not there; turn it off for this neighbor.",
+    (3, 0): "The router cannot read a route of ours: its log says which; report it to lbctl.",
     (4, 0): "Nothing was heard for the hold time: look at the path between the two and at the "
     "load of both ends.",
+    (5, 0): "The two ends disagree about the session; it is begun anew. If that repeats, look into "
+    "the router's log.",
     (6, 1): "The router takes fewer prefixes than it is told: raise its maximum for this neighbor, "
     "or aggregate.",
     (6, 2): "Somebody has shut the session down on the router; enable the neighbor there.",
@@ -192,8 +203,25 @@ _ADVICE: Final = {
     (6, 6): "The router's configuration was changed; the session comes back by itself.",
     (6, 8): "The router is out of resources; look there.",
     (6, 10): "The router's BFD has found the path dead; look at the link between the two.",
+    (8, 0): "The router has read nothing for so long: look at its load, and at the path to it.",
 }
-"""By code and subcode of the NOTIFICATION (RFC 4271 4.5, RFC 4486, RFC 9384)."""
+"""By code and subcode of the NOTIFICATION (RFC 4271 4.5, RFC 4486, RFC 9384, RFC 9687); subcode 0
+is for every other one of the code."""
+
+_CEASE: Final = 6
+"""Sent by this node it is no fault: somebody has changed the configuration here."""
+_ADVICE_WHEN_SENT: Final = {
+    (1, 0): _NO_BGP,
+    (2, 0): _OF_THE_ROUTER,
+    (
+        2,
+        7,
+    ): "The router offers none of the address families: activate IPv4 or IPv6 unicast for this "
+    "neighbor.",
+    (3, 0): _OF_THE_ROUTER,
+    (5, 0): _OF_THE_ROUTER,
+}
+"""Where it means another thing when it is this node that sends it."""
 
 
 def session_advice(report: SessionReport) -> str:
@@ -203,7 +231,11 @@ def session_advice(report: SessionReport) -> str:
     told = report.last_notification
     # A NOTIFICATION of an earlier day says nothing of a peer that does not answer now.
     if told is not None and told.text and told.text in report.message:
-        found = _ADVICE.get((told.code, told.subcode)) or _ADVICE.get((told.code, 0))
-        if found is not None:
-            return found
+        if told.direction is Direction.SENT and told.code == _CEASE:
+            return ""
+        tables = [_ADVICE] if told.direction is Direction.RECEIVED else [_ADVICE_WHEN_SENT, _ADVICE]
+        for number in ((told.code, told.subcode), (told.code, 0)):
+            for table in tables:
+                if number in table:
+                    return table[number]
     return _UNANSWERED if report.state is SessionState.CONNECT else ""

@@ -154,12 +154,20 @@ def _message(up: bool, status: SessionStatus | None, absent: str, course: Course
     if status is None:
         return absent
     if not up:
-        return course.down.detail if course.down is not None else "the peer is being called"
+        return _why(course.down) if course.down is not None else "the peer is being called"
     return "; ".join(
         f"{count} routes are not sent: {_WHY[why]}"
         for why, count in sorted(status.unsendable.items())
         if count
     )
+
+
+def _why(down: Down) -> str:
+    """Return why a session is down; with what the peer was told, by which advice is found."""
+    told = down.notification
+    if told is None or down.cause is Cause.NOTIFIED:
+        return down.detail
+    return f"{down.detail} (told the peer: {told})"
 
 
 _WHY: Mapping[Unsendable, str] = {

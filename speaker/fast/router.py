@@ -4,12 +4,14 @@ A router that knows its BGP peer by the link alone (`neighbor swp1 interface` of
 Cumulus and SONiC) learns the peer's address from the peer's router advertisements, and refuses
 everybody's call until it has heard one. What the advertisement says is in `speaker.wire.ndp`.
 
-A link is advertised on at once when it is wanted and open, and then at an interval for as long as
+A link is advertised on as soon as it is wanted and open, and then at an interval for as long as
 it is both. The machine shape of HOUSE 4: `receive`, `expire`, `deadline`.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -17,8 +19,11 @@ from lbctl.model.names import LinkName
 from speaker.fast.instant import Instant, earliest
 
 INTERVAL_S: Final = 10.0
-"""FRR's own for unnumbered peers. Deviation: RFC 4861 6.2.4 has it vary at random, so that the
-routers of a link do not fall into step; here the link has two."""
+"""At most; FRR's own for unnumbered peers. It varies at random (RFC 4861 6.2.4): nodes whose links
+came up in one moment must not speak in one moment for ever."""
+LEAST_OF_INTERVAL: Final = 0.7
+PAUSE_S: Final = 3.0
+"""At least between two on a link (RFC 4861 6.2.6, MIN_DELAY_BETWEEN_RAS): it may flap."""
 AGAIN_S: Final = 1.0
 """After an advertisement that did not leave: a link that has come up has no address to send from
 until duplicate address detection is over, which takes it a second or two."""
@@ -48,17 +53,25 @@ class Advertise:
 class RouterAdvertiser:
     """Plan the advertisements of every link."""
 
-    def __init__(self) -> None:
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
         self._due: dict[LinkName, Instant] = {}
+        self._earliest: dict[LinkName, Instant] = {}
+        """Where the next one may leave, also if the link goes and comes before."""
 
     def receive(self, now: Instant, arrived: AdvertiseOn | Advertised) -> tuple[Advertise, ...]:
         """Take in what happened; advertisements come out of `expire`, also those due at once."""
         match arrived:
             case AdvertiseOn():
-                self._due = {link: self._due.get(link, now) for link in sorted(arrived.links)}
+                self._due = {
+                    link: self._due.get(link, max(now, self._earliest.get(link, now)))
+                    for link in sorted(arrived.links)
+                }
             case Advertised():
+                self._earliest[arrived.link] = now + min(PAUSE_S, INTERVAL_S)
                 if arrived.link in self._due:
-                    self._due[arrived.link] = now + INTERVAL_S
+                    varied = LEAST_OF_INTERVAL + (1 - LEAST_OF_INTERVAL) * self._jitter()
+                    self._due[arrived.link] = now + INTERVAL_S * varied
             case _:
                 assert_never(arrived)
         return ()

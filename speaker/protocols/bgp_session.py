@@ -277,7 +277,7 @@ class BgpSession:
     def _expired(self, timer: Timer) -> _Occurrence:
         match timer:
             case Timer.HOLD:
-                silent = self._terms.hold_time_s if self._terms else OPEN_HOLD_S
+                silent = (self._terms.hold_time_s if self._terms else 0) or OPEN_HOLD_S
                 cause, fault = Cause.HOLD_TIMER, Notification(code=4)
                 detail = f"nothing heard for {silent:g} s"
             case Timer.SEND_HOLD:
@@ -322,6 +322,8 @@ class BgpSession:
                 self._terms = occurrence.terms
                 self._send_keepalive(now)
                 self._restart_hold(now)
+                # Without a hold time a peer that says nothing more would keep us here for ever.
+                self._timers.setdefault(Timer.HOLD, now + OPEN_HOLD_S)
             case Act.SEND_KEEPALIVE:
                 self._send_keepalive(now)
             case Act.RESTART_HOLD:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 
 import pytest
 
 from lbctl.model.names import LinkName
+from speaker.drivers.node import routers as routers_driver
 from speaker.drivers.node.routers import Routers
 from speaker.protocols.bgp_peer import DynamicAsn
 from speaker.wire.bgp_fault import DECONFIGURED, cease
@@ -100,17 +102,38 @@ def test_another_node_is_no_router_whatever_it_says_of_itself(node, mark):
 
     async def work() -> None:
         async with watching(ETH0) as known:
-            known.watch([ETH0], [macs[B]])
             tell(B, "router")
             tell(A, "router")
-            await eventually(lambda: known.current == {ETH0: (A,)}, "the router")
+            await eventually(lambda: known.current == {ETH0: (A, B)}, "both")
+            known.watch([ETH0], [macs[B]])
+            assert known.current == {ETH0: (A,)}
             known.watch([ETH0])
-            assert known.current == {ETH0: (A, B)}, "nobody is known to be a node any more"
-            known.watch([ETH0], [macs[A]])
-            assert known.current == {ETH0: (B,)}
+            assert known.current == {ETH0: (A,)}, "the node's speaker is gone, and not the node"
             known.watch([ETH0], macs.values())
             assert known.current == {}
 
+    on(node, work())
+
+
+def test_the_routers_stand_while_neighbors_are_read_again(node, mark, monkeypatch, caplog):
+    told = routers_driver.told
+
+    async def overrun(*words):
+        async for events in told(*words):
+            yield events
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    async def work() -> None:
+        mark(A, "router")
+        async with watching(ETH0) as known:
+            await eventually(lambda: "reading neighbors again" in caplog.text, "the overrun")
+            known.watch([ETH0])
+            assert known.current == {ETH0: (A,)}
+            known.watch([ETH1])
+            assert known.current is None, "of another link nothing is known yet"
+
+    monkeypatch.setattr(routers_driver, "told", overrun)
+    monkeypatch.setattr(routers_driver, "AGAIN_S", 3600.0)
     on(node, work())
 
 

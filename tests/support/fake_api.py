@@ -1,7 +1,6 @@
 """An API server in memory, over real HTTP on the loopback, with faults by name.
 
-It keeps the promises that clients rest on: one resourceVersion for all kinds, LIST in
-LIST, WATCH with history, selectors and bookmarks, optimistic locks,
+It keeps the promises that clients rest on: one resourceVersion for all kinds, LIST, WATCH with history, selectors and bookmarks, optimistic locks,
 merge patches, the status subresource. It validates nothing.
 """
 

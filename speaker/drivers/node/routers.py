@@ -72,12 +72,15 @@ class Routers:
 
         `nodes` are the hardware addresses of other nodes, as in `Neighbor.mac`.
         """
-        self._watched, self._nodes = frozenset(links), frozenset(nodes)
+        before, self._watched = self._watched, frozenset(links)
+        # For good: the status of a node is gone with its speaker's Pod, the kernel's mark is not.
+        self._nodes |= frozenset(nodes)
         if self._watched:
             self._watching.set()
         else:
             self._watching.clear()
-        self._publish()
+        if self._read or self._watched != before:
+            self._publish()
 
     async def run(self) -> None:
         """Follow the marks until cancelled."""

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
 
 from lbctl.model.address import Family
 from lbctl.model.membership import Member
 from lbctl.model.names import Incarnation, NodeName
 from lbctl.model.session import Direction, RouteCounts, SessionState
+from lbctl.plan.explain_peer import session_advice
 from speaker.agent.sessions import Course, course_after, session_report
 from speaker.protocols.bgp_inputs import Changed
 from speaker.protocols.bgp_report import Cause, Down
 from speaker.protocols.bgp_transitions import State
-from speaker.wire.bgp_fault import Notification
-from tests.support.bgp import Bench
+from speaker.wire.bgp import encode_open
+from speaker.wire.bgp_fault import Notification, cease
+from speaker.wire.bgp_frame import MessageType, encode_message, encode_notification
+from tests.support.bgp import Bench, make_open
+from tests.support.bgp import make_peer as peer_config
 from tests.support.bgp_builders import make_peer
 
 ME = Member(node=NodeName("node1"), incarnation=Incarnation("7"))
 BEGIN = Course(since="2026-01-01T00:00:00Z")
 LATER, MUCH_LATER = "2026-01-01T00:00:05Z", "2026-01-01T00:00:09Z"
 UP = Changed(state=State.ESTABLISHED)
+OPEN_SENT, ESTABLISHED = State.OPEN_SENT, State.ESTABLISHED
+ONLY_IPV6 = frozenset({Family.IPV6})
+MARKER = b"\xff" * 16
 
 
 def failed(detail="Connection refused", cause=Cause.CONNECT_FAILED, notification=None):
@@ -122,3 +132,69 @@ def test_a_peer_that_is_not_called_says_what_is_missing():
     told = report(None, absent="spec.passwordSecret: there is no Secret x")
     assert told.state is SessionState.IDLE
     assert told.message == "spec.passwordSecret: there is no Secret x"
+
+
+def refused(state, *messages, **config):
+    """Return the report on a session whose peer said `messages` in `state`."""
+    bench = Bench(peer_config(**config)).reach(state)
+    [change] = [one for one in bench.hear(*messages) if isinstance(one, Changed)]
+    course, _ = course_after(BEGIN, change, LATER)
+    return report(bench.session.status, course)
+
+
+def opened(**fields):
+    return encode_open(make_open(**fields))
+
+
+VERSION_3 = encode_message(MessageType.OPEN, b"\3" + b"\0" * 9)
+TOO_LONG = MARKER + (4097).to_bytes(2, "big") + b"\2"
+BAD_UPDATE = encode_message(MessageType.UPDATE, b"\0\xff\0\0")
+
+
+@pytest.mark.parametrize(
+    ("told", "message", "advice"),
+    [
+        (refused(OPEN_SENT, VERSION_3), "2/1", "The router speaks another version"),
+        (refused(OPEN_SENT, opened(asn=64511)), "2/2", "The AS numbers disagree"),
+        (refused(OPEN_SENT, opened(identifier=IPv4Address(0))), "2/3", "The router identifiers"),
+        (refused(OPEN_SENT, opened(hold_time_s=1)), "2/6", "The hold times disagree"),
+        (
+            refused(OPEN_SENT, opened(families=frozenset({Family.IPV4})), families=ONLY_IPV6),
+            "2/7",
+            "The router offers none of the address families",
+        ),
+        (refused(OPEN_SENT, b"HTTP/1.1 400 Bad Request\r\n"), "1/1", "What answers there"),
+        (refused(ESTABLISHED, TOO_LONG), "1/2", "What answers there"),
+        (refused(ESTABLISHED, BAD_UPDATE), "3/1", "This is a fault of the router"),
+        (refused(ESTABLISHED, opened()), "5/3", "This is a fault of the router"),
+        (refused(ESTABLISHED, encode_notification(cease(1))), "6/1", "The router takes fewer"),
+        (
+            refused(OPEN_SENT, encode_notification(Notification(code=2, subcode=5))),
+            "2/5",
+            "refuses",
+        ),
+        (refused(OPEN_SENT, encode_notification(Notification(code=2, subcode=7))), "2/7", "asks"),
+    ],
+    ids=lambda one: one if isinstance(one, str) and "/" in one else "",
+)
+def test_what_a_peer_says_wrong_is_in_the_message_and_has_advice(told, message, advice):
+    assert message in told.message
+    assert told.last_notification.text in told.message
+    assert advice in session_advice(told)
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "advice"),
+    [
+        (OPEN_SENT, "nothing heard for", "look at the path"),
+        (ESTABLISHED, "nothing heard for 30 s (told the peer: 4/0", "look at the path"),
+    ],
+)
+def test_silence_is_in_the_message_and_has_advice(state, message, advice):
+    bench = Bench().reach(state)
+    [change] = [
+        one for one in bench.advance(300) if isinstance(one, Changed) and one.down is not None
+    ][:1]
+    told = report(bench.session.status, course_after(BEGIN, change, LATER)[0])
+    assert told.message.startswith(message)
+    assert advice in session_advice(told)

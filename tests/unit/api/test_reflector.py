@@ -157,7 +157,7 @@ def test_a_list_that_is_under_way_when_a_later_one_is_asked_for_begins_anew() ->
     async def case() -> None:
         async with watched(*"abcdefghij") as w:
             await watching(w)
-            before = w.api.count(Ask.LIST)
+            before, lists = w.api.count(Ask.LIST), w.reflector.counters.lists
             w.api.faults.arm(FaultKind.SLOW_BODY, seconds=0.1)
             first = w.reflector.relist()
             await eventually(lambda: FaultKind.SLOW_BODY in w.api.faults.struck)
@@ -170,6 +170,7 @@ def test_a_list_that_is_under_way_when_a_later_one_is_asked_for_begins_anew() ->
             assert w.addresses() == w.truth()
             asked = w.api.count(Ask.LIST) - before
             assert asked == 1 + 1 + 1, "one that is left, one that is not left again, the last one"
+            assert w.reflector.counters.lists - lists == 2, "the first was not read to its end"
             assert w.reflector.counters.failures == 0
 
     run(case())

@@ -157,7 +157,7 @@ def test_a_session_that_goes_down_says_why_and_counts():
     run(work())
 
 
-def test_a_session_without_its_password_is_idle_and_begins_when_the_secret_is_there():
+def test_a_session_without_its_password_is_idle_and_names_the_secret():
     async def work():
         async with FakeApi() as api, Peer() as peer, node_sessions(api) as sessions:
             waiting = speaking(here(peer, password_secret="missing"))

@@ -5,14 +5,21 @@ from __future__ import annotations
 import pytest
 
 from lbctl.model.names import LinkName
-from speaker.fast.router import AGAIN_S, INTERVAL_S, Advertised, AdvertiseOn, RouterAdvertiser
+from speaker.fast.router import (
+    AGAIN_S,
+    INTERVAL_S,
+    PAUSE_S,
+    Advertised,
+    AdvertiseOn,
+    RouterAdvertiser,
+)
 
 ETH0, ETH1 = LinkName("eth0"), LinkName("eth1")
 
 
 @pytest.fixture
 def router():
-    return RouterAdvertiser()
+    return RouterAdvertiser(jitter=lambda: 1.0)
 
 
 def on(router, now, *links):
@@ -76,3 +83,21 @@ def test_an_advertisement_that_leaves_after_its_link_was_left_out_plans_none(rou
     on(router, 0.1)
     router.receive(0.1, Advertised(link=ETH0))
     assert router.deadline is None
+
+
+def test_the_interval_varies_below_its_most():
+    for draw, expected in ((0.0, 7.0), (0.5, 8.5), (1.0, 10.0)):
+        router = RouterAdvertiser(jitter=lambda draw=draw: draw)
+        on(router, 0.0, ETH0)
+        left(router, 0.0)
+        assert router.deadline == pytest.approx(expected)
+
+
+def test_a_link_that_flaps_is_not_advertised_on_each_time(router):
+    on(router, 0.0, ETH0)
+    assert left(router, 0.0) == [ETH0]
+    on(router, 0.5)
+    on(router, 1.0, ETH0)
+    assert left(router, 1.0) == []
+    assert router.deadline == PAUSE_S
+    assert left(router, PAUSE_S) == [ETH0]

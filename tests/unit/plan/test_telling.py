@@ -232,9 +232,18 @@ def down(message: str, code: int = 0, subcode: int = 0, text: str = "") -> Sessi
         (down("the peer says Max", 6, 1, "Max"), "The router takes fewer prefixes"),
         (down("connection refused"), "Look whether the router is up"),
         (down("connection refused", 6, 1, "Max"), "Look whether the router is up"),
-        (down("the peer says Odd", 2, 99, "Odd"), "Look whether the router is up"),
+        (down("the peer says Odd", 2, 99, "Odd"), "The router refuses our OPEN"),
+        (down("the peer says Odd", 99, 1, "Odd"), "Look whether the router is up"),
     ],
-    ids=["wrong AS", "hold timer", "maximum", "silence", "an earlier end", "an unknown code"],
+    ids=[
+        "wrong AS",
+        "hold timer",
+        "maximum",
+        "silence",
+        "an earlier end",
+        "an unknown subcode",
+        "an unknown code",
+    ],
 )
 def test_advice_follows_what_ended_the_session(report, words):
     assert session_advice(report).startswith(words)

@@ -122,6 +122,26 @@ def test_each_timer_ends_its_state(state, after_s, why, notified):
     assert bench.state is (State.CONNECT if state is State.CONNECT else State.IDLE)
 
 
+def test_a_peer_that_does_not_confirm_is_given_up_also_without_a_hold_time():
+    bench = Bench(make_peer(hold_time_s=0)).reach(State.OPEN_CONFIRM)
+    bench.advance(OPEN_HOLD_S - 0.001)
+    assert bench.state is State.OPEN_CONFIRM
+    bench.advance(0.002)
+    assert bench.session.status.down.detail == "nothing heard for 30 s"
+    assert (told(bench).code, told(bench).subcode) == (4, 0)
+    confirmed = Bench(make_peer(hold_time_s=0)).reach(State.ESTABLISHED)
+    confirmed.advance(10 * OPEN_HOLD_S)
+    assert confirmed.state is State.ESTABLISHED
+
+
+def test_keepalives_leave_while_the_peer_has_not_confirmed():
+    bench = Bench(make_peer(keepalive_s=4)).reach(State.OPEN_CONFIRM)
+    before = bench.session.counts.sent[MessageType.KEEPALIVE]
+    bench.advance(12.5)
+    assert bench.session.counts.sent[MessageType.KEEPALIVE] == before + 3
+    assert bench.state is State.OPEN_CONFIRM
+
+
 def test_every_row_of_the_table_is_one_of_the_rows_above():
     fired = {
         Event.START: Wanted,
