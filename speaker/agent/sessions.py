@@ -165,6 +165,8 @@ def _message(up: bool, status: SessionStatus | None, absent: str, course: Course
 def _why(down: Down) -> str:
     """Return why a session is down; with what the peer was told, by which advice is found."""
     told = down.notification
+    if down.held_off:
+        return f"{down.detail}; it is called again after 1 to 10 minutes"
     if told is None or down.cause is Cause.NOTIFIED:
         return down.detail
     return f"{down.detail} (told the peer: {told})"

@@ -53,6 +53,8 @@ class Down:
     """Failures in a row, this one included."""
     again: Instant | None = None
     """When the next attempt begins; None: not by itself."""
+    held_off: bool = False
+    """The peer has no room, so that is minutes away."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -380,18 +380,20 @@ class BgpSession:
         assert self._down is not None
         told = self._down.notification
         # RFC 4486 4: a peer that has no room must not be called again at once.
-        if (
+        held_off = (
             self._down.cause is Cause.NOTIFIED
             and told is not None
             and (told.code, told.subcode) in {(CEASE, MAX_PREFIXES), (CEASE, OUT_OF_RESOURCES)}
-        ):
+        )
+        if held_off:
             pause_s = min(MAX_HELD_OFF_S, HELD_OFF_S * 2.0**self._held_off)
             self._held_off += 1
         else:
             doubled = FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, MAX_DOUBLINGS)
             pause_s = min(float(self._config.connect_retry_s), doubled)
         self._start(now, Timer.IDLE_HOLD, pause_s)
-        self._down = replace(self._down, again=self._timers[Timer.IDLE_HOLD])
+        again = self._timers[Timer.IDLE_HOLD]
+        self._down = replace(self._down, again=again, held_off=held_off)
 
     # --- What we send
 

@@ -23,7 +23,7 @@ def speaker_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
     yield from _announcing_samples(loop)
     yield from _membership_samples(loop)
     yield from _fastpath_samples(loop.fastpath)
-    yield from _session_samples(loop.sessions)
+    yield from session_samples(loop.sessions)
 
 
 def _api_samples(loop: SpeakerLoop, now: float) -> Iterator[Sample]:
@@ -88,7 +88,9 @@ def _fastpath_samples(fastpath: FastpathClient) -> Iterator[Sample]:
         yield Sample(name="metallb_layer2_gratuitous_sent", value=count.announced, labels=ip)
 
 
-def _session_samples(sessions: NodeSessions) -> Iterator[Sample]:
+def session_samples(sessions: NodeSessions) -> Iterator[Sample]:
+    """Yield what is counted of each BGP session."""
+    told: set[tuple[str]] = set()
     for peer, report in sessions.reports():
         up = float(report.state is SessionState.ESTABLISHED)
         named = (str(peer.name),)
@@ -104,6 +106,10 @@ def _session_samples(sessions: NodeSessions) -> Iterator[Sample]:
         there = (f"{held.config.address}:{held.config.port}",)
         if held.config.address.version == 6:
             there = (f"[{held.config.address}]:{held.config.port}",)
+        # Two peers may share it, from two sources or links; MetalLB has no other label.
+        if there in told:
+            continue
+        told.add(there)
         values = {
             "session_up": up,
             "announced_prefixes_total": routes.sent,

@@ -167,7 +167,11 @@ BAD_UPDATE = encode_message(MessageType.UPDATE, b"\0\xff\0\0")
         (refused(ESTABLISHED, TOO_LONG), "1/2", "What answers there"),
         (refused(ESTABLISHED, BAD_UPDATE), "3/1", "This is a fault of the router"),
         (refused(ESTABLISHED, opened()), "5/3", "This is a fault of the router"),
-        (refused(ESTABLISHED, encode_notification(cease(1))), "6/1", "The router takes fewer"),
+        (
+            refused(ESTABLISHED, encode_notification(cease(1))),
+            "6/1 Maximum Number of Prefixes Reached; it is called again after 1 to 10 minutes",
+            "The router takes fewer",
+        ),
         (
             refused(OPEN_SENT, encode_notification(Notification(code=2, subcode=5))),
             "2/5",

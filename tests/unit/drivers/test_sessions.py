@@ -16,6 +16,7 @@ from lbctl.model.names import Incarnation, NodeName
 from lbctl.model.node import Owner
 from lbctl.model.snapshot import EVERYTHING
 from speaker.agent.peering import NOBODY, Ground, Speaking, speak
+from speaker.drivers.node.gauges import session_samples
 from speaker.drivers.node.sessions import NodeSessions
 from tests.support.bgp_builders import make_bgp_advertisement, make_bgp_snapshot, make_peer
 from tests.support.bgp_tcp import Peer
@@ -153,6 +154,51 @@ def test_a_session_that_goes_down_says_why_and_counts():
             await eventually(lambda: "SessionDown" in [e["reason"] for e in api.objects("events")])
             await eventually(lambda: status(api).get("state") == "Established")
             assert status(api)["resets"] == 1
+
+    run(work())
+
+
+def test_the_metrics_of_a_session_count_what_it_did():
+    async def work():
+        async with FakeApi() as api, Peer() as peer, node_sessions(api) as sessions:
+            sessions.consider(speaking(here(peer), services=3))
+            await eventually(lambda: routes(api) == counts(3))
+            samples = {(one.name, one.labels): one.value for one in session_samples(sessions)}
+            there = (f"127.0.0.1:{peer.port}",)
+            expected = {
+                ("lbctl_bgp_session_established", ("tor",)): 1,
+                ("lbctl_bgp_session_resets_total", ("tor",)): 0,
+                ("lbctl_bgp_acknowledged_prefixes", ("tor",)): 3,
+                ("metallb_bgp_session_up", there): 1,
+                ("metallb_bgp_announced_prefixes_total", there): 3,
+                ("metallb_bgp_pending_prefixes_total", there): 0,
+                ("metallb_bgp_opens_sent", there): 1,
+                ("metallb_bgp_opens_received", there): 1,
+                ("metallb_bgp_notifications_sent", there): 0,
+            }
+            assert {one: samples[one] for one in expected} == expected
+            assert samples["metallb_bgp_updates_total", there] >= 1
+            assert samples["metallb_bgp_keepalives_sent", there] >= 1
+            peer.writer.close()
+            await eventually(lambda: status(api).get("resets") == 1)
+            samples = {(one.name, one.labels): one.value for one in session_samples(sessions)}
+            assert samples["lbctl_bgp_session_resets_total", ("tor",)] == 1
+
+    run(work())
+
+
+def test_two_peers_with_one_address_are_one_series_where_metallb_has_no_other_label():
+    async def work():
+        async with FakeApi() as api, Peer() as peer, node_sessions(api) as sessions:
+            sessions.consider(
+                speaking(
+                    here(peer, source="127.0.0.1"), here(peer, name="other", source="127.0.0.2")
+                )
+            )
+            await eventually(lambda: len(sessions.bgp.peers) == 2)
+            names = [(sample.name, sample.labels) for sample in session_samples(sessions)]
+            assert len(names) == len(set(names))
+            assert ("lbctl_bgp_session_established", ("other",)) in names
 
     run(work())
 
