@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import signal
 import sys
 import time
@@ -43,7 +44,7 @@ from speaker.fast.conductor import (
     SpeakerGone,
     Tell,
 )
-from speaker.fast.router import Advertise, Advertised
+from speaker.fast.router import Advertise, Advertised, RouterAdvertiser
 from speaker.fast.table import YIELD_S, AddressTable
 from speaker.wire.control import AddressCounts, Counters, CountersRequest
 
@@ -75,7 +76,9 @@ class FastPath:
     """Drive the conductor: feed it what arrives, do what it says, wake it at its deadline."""
 
     def __init__(self, incarnation: Incarnation) -> None:
-        self._conductor = Conductor(AddressTable(), Announcer())
+        self._conductor = Conductor(
+            AddressTable(), Announcer(), RouterAdvertiser(jitter=random.random)
+        )
         self.control = ControlServer(
             incarnation=incarnation,
             on_connect=self._tell_links,

@@ -85,12 +85,12 @@ _NOBODY: Mapping[bytes, Address] = {}
 class Conductor:
     """Decide everything but single answers."""
 
-    def __init__(self, table: AddressTable, announcer: Announcer) -> None:
+    def __init__(self, table: AddressTable, announcer: Announcer, router: RouterAdvertiser) -> None:
         self.table = table
         self.withheld = 0
         """Rounds that were due and that the table did not allow any more."""
         self._announcer = announcer
-        self._router = RouterAdvertiser()
+        self._router = router
         self._router_links: frozenset[LinkName] = frozenset()
         self._on_link: dict[LinkName, dict[bytes, Address]] = {}
         self._ready: dict[LinkName, frozenset[int]] = {}

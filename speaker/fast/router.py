@@ -10,7 +10,6 @@ it is both. The machine shape of HOUSE 4: `receive`, `expire`, `deadline`.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -53,7 +52,8 @@ class Advertise:
 class RouterAdvertiser:
     """Plan the advertisements of every link."""
 
-    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, jitter: Callable[[], float]) -> None:
+        """Make one; `jitter` draws from 0 to 1."""
         self._jitter = jitter
         self._due: dict[LinkName, Instant] = {}
         self._earliest: dict[LinkName, Instant] = {}

@@ -13,6 +13,7 @@ from speaker.drivers.fast import links as module
 from speaker.drivers.fast.links import Links
 from speaker.fast.announce import Announcer
 from speaker.fast.conductor import Conductor
+from speaker.fast.router import RouterAdvertiser
 from speaker.fast.table import AddressTable
 from speaker.wire.control import LinkFault, LinkOk
 from tests.support.loop import eventually
@@ -43,7 +44,9 @@ def kernel(monkeypatch):
 def test_events_lost_during_a_dump_lead_to_another_dump_and_no_link_is_taken_for_gone(kernel):
     async def scenario():
         reports: list[LinkFault | LinkOk] = []
-        conductor = Conductor(AddressTable(links=frozenset({ETH0})), Announcer())
+        conductor = Conductor(
+            AddressTable(links=frozenset({ETH0})), Announcer(), RouterAdvertiser(lambda: 1.0)
+        )
         links = Links(
             conductor, on_link=lambda _: None, on_report=reports.append, on_claim=lambda _: None
         )

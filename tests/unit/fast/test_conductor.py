@@ -19,7 +19,7 @@ from speaker.fast.conductor import (
     SpeakerGone,
     Tell,
 )
-from speaker.fast.router import INTERVAL_S, Advertise, Advertised
+from speaker.fast.router import INTERVAL_S, Advertise, Advertised, RouterAdvertiser
 from speaker.fast.table import ABANDONED_S, AddressTable, Claim
 from speaker.wire.control import Announced, Applied, Delta, Mode, Table, Yielded
 from speaker.wire.ethernet import Mac
@@ -45,7 +45,7 @@ def delta(*upsert, remove=(), router_links=None):
 
 @pytest.fixture
 def conductor():
-    return Conductor(AddressTable(), Announcer())
+    return Conductor(AddressTable(), Announcer(), RouterAdvertiser(lambda: 1.0))
 
 
 def ready(conductor, link=ETH0, families=BOTH, now=0.0):
