@@ -1,0 +1,283 @@
+"""The real lb-speaker beside FRR and BIRD, told what to do by objects as in a cluster.
+
+What the session layer alone can show is in test_bgp_continuity.py; here it is a whole process that
+reads BGPPeers, BGPAdvertisements, Secrets, Services and Nodes, and routers that judge it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bgp import OURS, THEIRS
+from tests.support.lan import Host, eventually
+from tests.support.routers import Bird, Frr, bird_lines, frr_lines, holds, router
+from tests.support.speaker_lan import NAMESPACE, V4, V6, SpeakerLan
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+
+BOTH = (f"{V4}/32", f"{V6}/128")
+PASSWORD, ANOTHER = "correct-horse", "battery-staple"
+WITHIN_S = 30.0
+
+
+class Fabric:
+    """One node whose Service is announced to FRR (peer tor) and to BIRD (peer spine)."""
+
+    def __init__(self, cluster: SpeakerLan, tor: Host, spine: Host) -> None:
+        self.cluster = cluster
+        self.node = cluster.nodes["n1"]
+        self.tor = tor
+        self.spine = spine
+
+    def put(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> None:
+        self.cluster.put(
+            plural,
+            {
+                "apiVersion": "lbctl.io/v1beta1",
+                "kind": kind,
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": spec,
+            },
+        )
+
+    def put_peer(self, name: str, host: Host, **spec: Any) -> None:
+        ends = {"myASN": OURS, "peerASN": THEIRS, "peerAddress": host.address}
+        given = {"connectTime": "1s", "dualStackAddressFamily": True}
+        self.put("bgppeers", "BGPPeer", name, {**ends, **given, **spec})
+
+    def put_advertisement(self, name: str, **spec: Any) -> None:
+        self.put("bgpadvertisements", "BGPAdvertisement", name, spec)
+
+    def put_password(self, password: str) -> None:
+        self.cluster.put(
+            "secrets",
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "tor-password", "namespace": NAMESPACE},
+                "type": "kubernetes.io/basic-auth",
+                "data": {"password": base64.b64encode(password.encode()).decode()},
+            },
+        )
+
+    def put_node(self, **annotations: str) -> None:
+        self.cluster.put(
+            "nodes",
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {
+                    "name": "n1",
+                    "annotations": {f"lbctl.io/{key}": text for key, text in annotations.items()},
+                },
+                "status": {
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "addresses": [
+                        {"type": "InternalIP", "address": self.node.host.address},
+                        {"type": "InternalIP", "address": self.node.host.address6},
+                    ],
+                },
+            },
+        )
+
+
+@pytest.fixture
+def fabric(tmp_path: Path) -> Iterator[Fabric]:
+    cluster = SpeakerLan(tmp_path, ("n1",))
+    try:
+        made = Fabric(cluster, cluster.lan.host("tor"), cluster.lan.host("spine"))
+        cluster.populate()
+        cluster.api.call(lambda api: api.delete("l2advertisements", "all", NAMESPACE))
+        made.put_node()
+        cluster.put_service()
+        cluster.put_endpoints("n1")
+        made.put_advertisement("all")
+        made.node.start_fastpath()
+        yield made
+    finally:
+        cluster.close()
+
+
+@contextlib.contextmanager
+def frr_of(fabric: Fabric, *neighbor: str) -> Iterator[Frr]:
+    node = fabric.node.host
+    with router(Frr, fabric.tor, frr_lines(node, *neighbor)) as frr:
+        yield frr.settled(node.address)
+
+
+def has(frr: Frr, *prefixes: str) -> None:
+    eventually(holds(frr, *prefixes), within_s=WITHIN_S, what=f"FRR has {prefixes}")
+
+
+def test_edits_of_objects_about_one_peer_leave_the_session_with_the_other_unbroken(fabric):
+    """FRR sees communities, timers and passwords change; BIRD counts the time of its session."""
+    node = fabric.node.host
+    with (
+        frr_of(fabric) as frr,
+        router(Bird, fabric.spine, bird_lines(node)) as bird,
+    ):
+        fabric.put_peer("tor", fabric.tor)
+        fabric.put_peer("spine", fabric.spine)
+        fabric.node.start_speaker()
+        has(frr, *BOTH)
+        eventually(holds(bird, *BOTH), within_s=WITHIN_S, what="BIRD has both")
+        since = pytest.approx(bird.since_s(node.address), abs=0.5)
+        first = frr.sessions(node.address)
+
+        fabric.put_advertisement("for-tor", peers=["tor"], communities=["64496:7"])
+        eventually(
+            lambda: "64496:7" in frr.path(BOTH[0]).get("community", {}).get("list", []),
+            within_s=WITHIN_S,
+            what="the community",
+        )
+        assert frr.sessions(node.address) == first, "told in the session that there is"
+
+        fabric.put_peer("tor", fabric.tor, holdTime="30s", keepaliveTime="2s")
+        eventually(
+            lambda: frr.sessions(node.address) > first, within_s=WITHIN_S, what="another session"
+        )
+        has(frr, *BOTH)
+        second = frr.sessions(node.address)
+
+        def expect(password: str) -> None:
+            words = f"neighbor {node.address} password {password}"
+            frr.tell("configure terminal", f"router bgp {THEIRS}", words)
+
+        expect(PASSWORD)
+        fabric.put_password(PASSWORD)
+        fabric.put_peer("tor", fabric.tor, passwordSecret={"name": "tor-password"})
+        eventually(
+            lambda: frr.sessions(node.address) > second, within_s=WITHIN_S, what="with a password"
+        )
+        has(frr, *BOTH)
+        third = frr.sessions(node.address)
+
+        expect(ANOTHER)
+        fabric.put_password(ANOTHER)
+        eventually(
+            lambda: frr.sessions(node.address) > third, within_s=WITHIN_S, what="with another one"
+        )
+        has(frr, *BOTH)
+        assert bird.since_s(node.address) == since
+
+
+@contextlib.contextmanager
+def deletions(host: Host) -> Iterator[Callable[[], list[str]]]:
+    """Return what the host's kernel has deleted of its routes since the block began."""
+    command = ["ip", "netns", "exec", host.namespace, "ip", "-o", "monitor", "route"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def read() -> list[str]:
+        process.terminate()
+        lines = process.communicate()[0].splitlines()
+        return [line for line in lines if line.startswith("Deleted") and (V4 in line or V6 in line)]
+
+    try:
+        yield read
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("graceful", [True, False], ids=["graceful", "plain"])
+def test_the_routers_routes_stay_while_the_speaker_is_killed_and_comes_back(fabric, graceful):
+    """Without graceful restart they go: the measure can tell the difference."""
+    node = fabric.node.host
+    ends = "rcvd End-of-RIB for IPv4"
+    with frr_of(fabric) as frr:
+        fabric.put_peer("tor", fabric.tor, enableGracefulRestart=graceful)
+        fabric.node.start_speaker()
+        has(frr, *BOTH)
+        eventually(lambda: V4 in fabric.tor.ip("route"), within_s=WITHIN_S, what="the kernel's")
+        with deletions(fabric.tor) as deleted:
+            speaker = fabric.node.speaker
+            speaker.kill()
+            speaker.wait(20)
+            eventually(
+                lambda: frr.neighbor(node.address).get("bgpState") != "Established",
+                within_s=WITHIN_S,
+                what="FRR has seen the end",
+            )
+            fabric.node.start_speaker()
+            eventually(lambda: frr.said().count(ends) == 2, within_s=WITHIN_S, what="a new table")
+            has(frr, *BOTH)
+            eventually(lambda: V4 in fabric.tor.ip("route"), within_s=WITHIN_S, what="the route")
+            assert bool(deleted()) is not graceful
+
+
+def drained(fabric: Fabric) -> None:
+    fabric.put_node(drain="true")
+
+
+def terminated(fabric: Fabric) -> None:
+    fabric.node.speaker.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("ending", [drained, terminated])
+def test_a_planned_end_is_marked_first_and_withdrawn_then(fabric, ending):
+    """RFC 8326 4: routers choose other ways while this one still works."""
+    with frr_of(fabric) as frr:
+        fabric.put_peer("tor", fabric.tor)
+        fabric.node.start_speaker()
+        has(frr, *BOTH)
+        assert "community" not in frr.path(BOTH[0])
+        ending(fabric)
+        for prefix in BOTH:
+            eventually(
+                lambda one=prefix: (
+                    "gracefulShutdown" in frr.path(one).get("community", {}).get("list", [])
+                ),
+                within_s=WITHIN_S,
+                what=f"the mark of {prefix}",
+            )
+        has(frr)
+        if ending is terminated:
+            assert fabric.node.speaker.wait(30) == 0
+            assert "Cease/Administrative Shutdown" in frr.said()
+        else:
+            up = frr.neighbor(fabric.node.host.address)
+            assert up["bgpState"] == "Established"
+
+
+def test_an_advertisement_with_aggregation_lengths_tells_the_aggregates(fabric):
+    fabric.put(
+        "ipaddresspools",
+        "IPAddressPool",
+        "pool",
+        {"addresses": ["198.51.100.192/26", "2001:db8:1::200/120"]},
+    )
+    with frr_of(fabric) as frr:
+        fabric.put_peer("tor", fabric.tor)
+        fabric.put_advertisement("all", aggregationLength=27, aggregationLengthV6=121)
+        fabric.node.start_speaker()
+        has(frr, "198.51.100.192/27", "2001:db8:1::200/121")
+        fabric.put_advertisement("all", aggregationLength=28, localPref=0)
+        has(frr, "198.51.100.192/28", BOTH[1])
+
+
+def test_the_page_of_metrics_counts_the_session(fabric):
+    with frr_of(fabric) as frr:
+        fabric.put_peer("tor", fabric.tor)
+        fabric.node.start_speaker()
+        has(frr, *BOTH)
+        there = f'peer="{fabric.tor.address}:179"'
+
+        def counted() -> bool:
+            _, page = fabric.node.get("metrics")
+            lines = page.splitlines()
+            return (
+                f"metallb_bgp_session_up{{{there}}} 1.0" in lines
+                and f"metallb_bgp_announced_prefixes_total{{{there}}} 2.0" in lines
+                and 'lbctl_bgp_session_established{peer="tor"} 1.0' in lines
+                and 'lbctl_bgp_acknowledged_prefixes{peer="tor"} 2.0' in lines
+            )
+
+        eventually(counted, within_s=WITHIN_S, what="the session's metrics")
