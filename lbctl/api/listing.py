@@ -24,9 +24,8 @@ _CUT: Final = 16
 """Characters at the end within which a syntax error may be the cut's: a word, a number."""
 _BETWEEN: Final = re.compile(r"[\s,]*")
 """Nobody is helped by a complaint about a comma that is missing."""
-
-
 _MORE: Final = re.compile(r"$|[0-9.eE+-]")
+"""What may make a value longer that is whole so far."""
 
 
 class _Where(Enum):

@@ -147,7 +147,7 @@ class ApiSession:
     async def stream(
         self, path: str, *, params: Mapping[str, str], inactivity_s: float
     ) -> AsyncIterator[ApiStream]:
-        """Open a long answer (a watch); leaving the block closes its connection.
+        """Open a long answer (a list, a watch); leaving the block closes its connection.
 
         Raises:
             ApiUnreachable: no answer within `inactivity_s`.

@@ -68,7 +68,7 @@ class RouterAdvertiser:
                     for link in sorted(arrived.links)
                 }
             case Advertised():
-                self._earliest[arrived.link] = now + min(PAUSE_S, INTERVAL_S)
+                self._earliest[arrived.link] = now + PAUSE_S
                 if arrived.link in self._due:
                     varied = LEAST_OF_INTERVAL + (1 - LEAST_OF_INTERVAL) * self._jitter()
                     self._due[arrived.link] = now + INTERVAL_S * varied

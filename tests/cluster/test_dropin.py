@@ -155,6 +155,21 @@ def leave_as_metallb_does(cluster: Cluster) -> None:
     cluster.apply(metallb.webhook())
 
 
+def state(cluster: Cluster) -> str:
+    """Return what an operator would look at when the product does not come up."""
+    ours = ("-n", metallb.SYSTEM)
+    label = "--selector=app.kubernetes.io/name=lbctl"
+    return "\n".join(
+        cluster.kube(*command, check=False)
+        for command in (
+            (*ours, "get", "pods", "-o", "wide"),
+            (*ours, "describe", "pods", label),
+            (*ours, "logs", label, "--all-containers", "--prefix", "--tail=60"),
+            (*ours, "get", "events", "--sort-by=.metadata.creationTimestamp"),
+        )
+    )
+
+
 def send(api: RawApi, *request: Any) -> dict[str, Any]:
     status, answer, _ = api.send(*request)
     assert status in (200, 201), answer
@@ -232,7 +247,8 @@ def shell(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             check=False,
             timeout=400,
         )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+        if done.returncode != 0:
+            pytest.fail(f"{done.stdout[-3000:]}{done.stderr[-5000:]}\n{state(cluster)}")
         return done.stdout
 
     return run

@@ -14,7 +14,7 @@ _HURRIED = f"""
 from speaker.fast import router
 from speaker.fastpath import main
 
-router.INTERVAL_S = {QUICK_S}
+router.INTERVAL_S = router.PAUSE_S = {QUICK_S}
 main()
 """
 HURRIED = ("-c", _HURRIED)
