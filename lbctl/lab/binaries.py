@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from lbctl.lab.golang import (
 )
 from lbctl.lab.spec import SpecError
 
-__all__ = ["Binaries", "BuildError", "cache_directory", "ensure"]
+__all__ = ["Binaries", "BuildError", "cache_directory", "ensure", "main"]
 
 DEFAULT_CACHE = "/var/cache/lbctl"
 MODULES = Path(__file__).resolve().parents[2] / "deploy" / "lab"
@@ -140,6 +141,17 @@ def ensure(progress: Progress, *, recipes: tuple[Recipe, ...] = RECIPES) -> Bina
             _forget_old(cache, used, progress)
     runc, cni_bin = runc_and_cni(cache, progress)
     return Binaries(bin=target, runc=runc, cni_bin=cni_bin)
+
+
+def main() -> int:
+    """Do what `make binaries` asks for; return the exit status."""
+    try:
+        found = ensure(lambda line: print(line, flush=True))
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"the lab's programs are in {found.bin}")
+    return 0
 
 
 def _forget_old(cache: Path, used: set[Path], progress: Progress) -> None:
@@ -273,3 +285,7 @@ def _only_builder(path: Path, progress: Progress) -> Iterator[None]:
             progress("another process is building the same binaries: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

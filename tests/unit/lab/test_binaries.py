@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -194,3 +195,28 @@ def test_the_echo_server_passes_its_own_tests():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_make_binaries_builds_and_says_where_or_what_to_do(tmp_path):
+    """A module that does nothing when it is run exits with 0, too."""
+    blocked = tmp_path / "file"
+    blocked.touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "lbctl.lab.binaries"],
+        env={**os.environ, "LBCTL_CACHE": str(blocked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "set LBCTL_CACHE to a directory of yours" in done.stderr
+
+
+@needs_go
+def test_the_place_of_the_programs_is_printed_after_the_progress(modules, monkeypatch, capsys):
+    monkeypatch.setattr(binaries.ensure, "__kwdefaults__", {"recipes": RECIPES})
+    assert binaries.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[1/2] hello ..."
+    place = Path(lines[-1].removeprefix("the lab's programs are in "))
+    assert run(place / "hello") == "one"
