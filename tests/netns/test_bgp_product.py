@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.bgp import OURS, THEIRS
+from tests.support.cluster import steadily
 from tests.support.lan import Host, eventually
 from tests.support.routers import Bird, Frr, bird_lines, frr_lines, holds, router
 from tests.support.speaker_lan import NAMESPACE, V4, V6, SpeakerLan
@@ -68,42 +69,57 @@ class Fabric:
             },
         )
 
-    def put_node(self, **annotations: str) -> None:
+    def put_node(self, name: str = "n1", **annotations: str) -> None:
+        host = self.cluster.nodes[name].host
         self.cluster.put(
             "nodes",
             {
                 "apiVersion": "v1",
                 "kind": "Node",
                 "metadata": {
-                    "name": "n1",
+                    "name": name,
+                    "labels": {"kubernetes.io/hostname": name},
                     "annotations": {f"lbctl.io/{key}": text for key, text in annotations.items()},
                 },
                 "status": {
                     "conditions": [{"type": "Ready", "status": "True"}],
                     "addresses": [
-                        {"type": "InternalIP", "address": self.node.host.address},
-                        {"type": "InternalIP", "address": self.node.host.address6},
+                        {"type": "InternalIP", "address": host.address},
+                        {"type": "InternalIP", "address": host.address6},
                     ],
                 },
             },
         )
 
 
-@pytest.fixture
-def fabric(tmp_path: Path) -> Iterator[Fabric]:
-    cluster = SpeakerLan(tmp_path, ("n1",))
+@contextlib.contextmanager
+def fabric_of(directory: Path, *names: str) -> Iterator[Fabric]:
+    cluster = SpeakerLan(directory, names)
     try:
         made = Fabric(cluster, cluster.lan.host("tor"), cluster.lan.host("spine"))
         cluster.populate()
         cluster.api.call(lambda api: api.delete("l2advertisements", "all", NAMESPACE))
-        made.put_node()
+        for name in names:
+            made.put_node(name)
+            cluster.nodes[name].start_fastpath()
         cluster.put_service()
         cluster.put_endpoints("n1")
         made.put_advertisement("all")
-        made.node.start_fastpath()
         yield made
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def fabric(tmp_path: Path) -> Iterator[Fabric]:
+    with fabric_of(tmp_path, "n1") as made:
+        yield made
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path) -> Iterator[Fabric]:
+    with fabric_of(tmp_path, "n1", "n2") as made:
+        yield made
 
 
 @contextlib.contextmanager
@@ -213,6 +229,18 @@ def test_the_routers_routes_stay_while_the_speaker_is_killed_and_comes_back(fabr
             assert bool(deleted()) is not graceful
 
 
+def marked_then_gone(frr: Frr) -> None:
+    for prefix in BOTH:
+        eventually(
+            lambda one=prefix: (
+                "gracefulShutdown" in frr.path(one).get("community", {}).get("list", [])
+            ),
+            within_s=WITHIN_S,
+            what=f"the mark of {prefix}",
+        )
+    has(frr)
+
+
 def drained(fabric: Fabric) -> None:
     fabric.put_node(drain="true")
 
@@ -230,21 +258,73 @@ def test_a_planned_end_is_marked_first_and_withdrawn_then(fabric, ending):
         has(frr, *BOTH)
         assert "community" not in frr.path(BOTH[0])
         ending(fabric)
-        for prefix in BOTH:
-            eventually(
-                lambda one=prefix: (
-                    "gracefulShutdown" in frr.path(one).get("community", {}).get("list", [])
-                ),
-                within_s=WITHIN_S,
-                what=f"the mark of {prefix}",
-            )
-        has(frr)
+        marked_then_gone(frr)
         if ending is terminated:
             assert fabric.node.speaker.wait(30) == 0
             assert "Cease/Administrative Shutdown" in frr.said()
         else:
             up = frr.neighbor(fabric.node.host.address)
             assert up["bgpState"] == "Established"
+
+
+def test_a_node_whose_last_local_endpoint_ends_is_left_marked_while_another_serves(two_nodes):
+    """And kept while none other is ready: a dying endpoint serves better than nobody."""
+    cluster, second = two_nodes.cluster, two_nodes.cluster.nodes["n2"]
+    cluster.put_service(policy="Local")
+    for peer, host, name in (("tor", two_nodes.tor, "n1"), ("spine", two_nodes.spine, "n2")):
+        of_node = {"matchLabels": {"kubernetes.io/hostname": name}}
+        two_nodes.put_peer(peer, host, nodeSelectors=[of_node])
+    with (
+        frr_of(two_nodes) as frr,
+        router(Bird, two_nodes.spine, bird_lines(second.host)) as bird,
+    ):
+        two_nodes.node.start_speaker()
+        second.start_speaker()
+        has(frr, *BOTH)
+        assert bird.routes() == {}, "n2 has no endpoint"
+
+        cluster.put_endpoints("n1", ending=("n1",))
+        steadily("nobody else can serve", lambda: set(frr.routes()) == set(BOTH), for_s=2)
+        assert "community" not in frr.path(BOTH[0])
+
+        cluster.put_endpoints("n1", "n2", ending=("n1",))
+        marked_then_gone(frr)
+        eventually(holds(bird, *BOTH), within_s=WITHIN_S, what="n2 announces")
+
+
+def test_nothing_announced_changes_while_the_api_server_is_gone(fabric):
+    """Not even for a router that begins anew meanwhile."""
+
+    def silent_s() -> float:
+        _, page = fabric.node.get("metrics")
+        age = next(line for line in page.splitlines() if line.startswith("lbctl_api_contact_age_s"))
+        return float(age.split()[1])
+
+    with frr_of(fabric) as frr, router(Bird, fabric.spine, bird_lines(fabric.node.host)) as bird:
+        fabric.put_peer("tor", fabric.tor)
+        fabric.put_peer("spine", fabric.spine)
+        fabric.node.start_speaker()
+        has(frr, *BOTH)
+        eventually(holds(bird, *BOTH), within_s=WITHIN_S, what="BIRD has both")
+        before = frr.sessions(fabric.node.host.address)
+
+        fabric.cluster.cut_management("n1")
+        fabric.put_advertisement("all", communities=["64496:7"])
+        eventually(lambda: silent_s() > 10, within_s=60, what="lb-speaker hears nothing")
+        bird.kill()
+        bird.begin()
+        eventually(holds(bird, *BOTH), within_s=WITHIN_S, what="BIRD has both again")
+        assert frr.sessions(fabric.node.host.address) == before
+        assert set(frr.routes()) == set(BOTH)
+        assert "community" not in frr.path(BOTH[0])
+
+        fabric.cluster.cut_management("n1", heal=True)
+        eventually(
+            lambda: "64496:7" in frr.path(BOTH[0]).get("community", {}).get("list", []),
+            within_s=60,
+            what="what was written meanwhile",
+        )
+        assert frr.sessions(fabric.node.host.address) == before
 
 
 def test_an_advertisement_with_aggregation_lengths_tells_the_aggregates(fabric):

@@ -242,8 +242,8 @@ class SpeakerLan:
             },
         )
 
-    def put_endpoints(self, *nodes: str) -> None:
-        """Give the Service one ready endpoint per node and family."""
+    def put_endpoints(self, *nodes: str, ending: tuple[str, ...] = ()) -> None:
+        """Give the Service one endpoint per node and family; those on `ending` serve their last."""
         for family, prefix in (("IPv4", "198.18.128."), ("IPv6", "2001:db8:ffff:1::")):
             self.put(
                 "endpointslices",
@@ -260,7 +260,11 @@ class SpeakerLan:
                         {
                             "addresses": [f"{prefix}{number}"],
                             "nodeName": node,
-                            "conditions": {"ready": True},
+                            "conditions": {
+                                "ready": node not in ending,
+                                "serving": True,
+                                "terminating": node in ending,
+                            },
                         }
                         for number, node in enumerate(nodes, 1)
                     ],
