@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from lbctl.lab import lab, records
+from lbctl.lab import lab, records, routes
+from lbctl.lab import spec as at
 from lbctl.lab.images import checkout
-from lbctl.lab.spec import LabSpec
+from lbctl.lab.spec import LabSpec, Router
 from tests.cluster.conftest import say
 from tests.cluster.test_announcing import echo
 from tests.support import metallb
@@ -61,6 +62,24 @@ CONFIGURATION = (
         },
     ),
     metallb.configured("L2Advertisement", "all", {}),
+    metallb.configured(
+        "BGPPeer",
+        "tor",
+        {
+            "myASN": at.NODE_ASN,
+            "peerASN": Router.FRR.asn,
+            "peerAddress": str(at.ipv4(Router.FRR).ip),
+            "connectTime": "1s",
+        },
+    ),
+    metallb.configured(
+        "Community", "ours", {"communities": [{"name": "lab", "value": f"{at.NODE_ASN}:7"}]}
+    ),
+    metallb.configured(
+        "BGPAdvertisement",
+        "requested",
+        {"ipAddressPools": ["by-request"], "communities": ["lab"], "localPref": 200},
+    ),
 )
 
 
@@ -114,7 +133,10 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip("a lab needs root")
     name = f"t-dropin-{os.getpid()}"
     try:
-        lab.up(LabSpec(name=name, directory=records.directory(name), nodes=2), say)
+        spec = LabSpec(
+            name=name, directory=records.directory(name), nodes=2, routers=(Router.FRR,), ecmp=True
+        )
+        lab.up(spec, say)
         record = records.load(name)
         found = Cluster(
             lab=name,
@@ -133,7 +155,7 @@ def leave_as_metallb_does(cluster: Cluster) -> None:
     cluster.kube("wait", "crds", "--all", "--for=condition=Established", "--timeout=30s")
     cluster.apply(*metallb.workloads(), *CONFIGURATION, echo("echo", replicas=2))
     cluster.apply(*(body for body, _, _ in GIVEN.values()))
-    for workload in ("deployment/controller", "daemonset/speaker"):
+    for workload in ("deployment/controller", "daemonset/speaker", "daemonset/frr-k8s"):
         cluster.kube("-n", metallb.SYSTEM, "rollout", "status", workload, "--timeout=60s")
     cluster.kube("rollout", "status", "deployment/echo", "--timeout=60s")
     speakers = json.loads(
@@ -284,6 +306,17 @@ def test_lbctl_takes_over_and_not_one_address_changes(
         steadily("no address changes", unchanged, for_s=3)
         answer = cluster.ask("192.0.2.177", within_s=20)
         assert answer.get("pod", "").startswith("echo-"), answer
+
+        both = tuple(str(at.ipv4(node).ip) for node in cluster.nodes)
+        requested = {f"{GIVEN[name][1][0]}/32": both for name in ("by-address", "by-pool")}
+
+        def routed() -> dict[str, tuple[str, ...]]:
+            (tor,) = routes.read(cluster.lab)
+            return {route.prefix: tor.next_hops(route.prefix) for route in tor.routes}
+
+        eventually("FRR has the requested addresses, by both", lambda: routed() == requested)
+        peer = cluster.get("bgppeers.v1beta1.metallb.io", "tor", metallb.SYSTEM)
+        assert peer["apiVersion"] == "metallb.io/v1beta1", "translated without MetalLB"
 
     after = {item["metadata"]["name"]: item for item in cluster.list("ipaddresspools.metallb.io")}
     for name, item in after.items():

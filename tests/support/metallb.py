@@ -59,6 +59,15 @@ def definitions() -> list[dict[str, Any]]:
         for part in ("spec", "status"):
             if part in properties:
                 _relax(properties[part])
+        if spec["names"]["kind"] == "BGPPeer":
+            spec["versions"].insert(0, {**version, "name": "v1beta1", "storage": False})
+            spec["conversion"] = {
+                "strategy": "Webhook",
+                "webhook": {
+                    "clientConfig": {"service": _service("/convert")},
+                    "conversionReviewVersions": ["v1beta1", "v1beta2"],
+                },
+            }
         if spec["names"]["kind"] in {"ServiceL2Status", "ServiceBGPStatus"}:
             for name in ("node", "serviceName", "serviceNamespace"):
                 status["properties"].setdefault(name, {"type": "string"})
@@ -66,6 +75,10 @@ def definitions() -> list[dict[str, Any]]:
                     {"rule": "self == oldSelf", "message": "Value is immutable"}
                 ]
     return found
+
+
+def _service(path: str) -> dict[str, str]:
+    return {"namespace": SYSTEM, "name": "metallb-webhook-service", "path": path}
 
 
 def _relax(schema: dict[str, Any]) -> None:
@@ -91,13 +104,14 @@ def workloads() -> list[dict[str, Any]]:
                 "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
             },
         },
-        _workload("Deployment", "controller", replicas=1),
-        _workload("DaemonSet", "speaker"),
+        _workload("Deployment", "controller", {"app": "metallb"}, replicas=1),
+        _workload("DaemonSet", "speaker", {"app": "metallb"}),
+        _workload("DaemonSet", "frr-k8s", {"app.kubernetes.io/name": "frr-k8s"}),
     ]
 
 
-def _workload(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-    labels = {"app": "metallb", "component": name}
+def _workload(kind: str, name: str, label: Mapping[str, str], **spec: Any) -> dict[str, Any]:
+    labels = {**label, "component": name}
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -125,13 +139,7 @@ def webhook() -> dict[str, Any]:
         "webhooks": [
             {
                 "name": "ipaddresspoolvalidationwebhook.metallb.io",
-                "clientConfig": {
-                    "service": {
-                        "namespace": SYSTEM,
-                        "name": "metallb-webhook-service",
-                        "path": "/validate-metallb-io-v1beta1-ipaddresspool",
-                    }
-                },
+                "clientConfig": {"service": _service("/validate-metallb-io-v1beta1-ipaddresspool")},
                 "rules": [
                     {
                         "apiGroups": [METALLB_GROUP],
@@ -149,9 +157,11 @@ def webhook() -> dict[str, Any]:
 
 
 def configured(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration object of MetalLB's."""
+    """Return a configuration object of MetalLB's, in the version that it stores."""
+    table = groups(METALLB_GROUP)
+    assert isinstance(table, Groups)
     return {
-        "apiVersion": f"{METALLB_GROUP}/v1beta1",
+        "apiVersion": f"{METALLB_GROUP}/{table[kind].version}",
         "kind": kind,
         "metadata": {"name": name, "namespace": SYSTEM},
         "spec": dict(spec),
