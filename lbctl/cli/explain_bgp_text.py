@@ -40,6 +40,7 @@ def route(one: RouteAnswer) -> str:
     parts = [f"{one.prefix} local preference {one.local_preference}"]
     if one.communities:
         parts.append(f"communities {' '.join(one.communities)}")
+    parts.append(f"by {' '.join(one.advertisements)}")
     return ", ".join(parts)
 
 

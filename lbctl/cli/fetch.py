@@ -201,8 +201,8 @@ def _is_whole(near: View, about: ServiceKey) -> bool:
     """Return whether nothing that was left out can matter to the Service.
 
     Either it is not ours; or the controller says that it has what it needs, what was read says
-    the same, and it shares its address with nobody. Where two Services show one address the
-    condition of one of them says so.
+    the same, and it shares neither its address nor a route with anybody. Where two Services show
+    one address the condition of one of them says so.
     """
     service = near.snapshot.services.get(about)
     if service is None:
@@ -215,6 +215,10 @@ def _is_whole(near: View, about: ServiceKey) -> bool:
     ]
     return (
         not service.sharing_key
+        and not any(
+            one.spec is not None and one.spec.aggregates
+            for one in near.snapshot.bgp_advertisements.values()
+        )
         and outcome.reason is Reason.ALLOCATED
         and outcome.addresses == service.addresses
         and told == [("True", Reason.ALLOCATED)]

@@ -79,6 +79,8 @@ class RouteRow:
     """Told to peers of our own AS only."""
     communities: tuple[str, ...]
     parting: bool
+    advertisements: tuple[str, ...]
+    """The BGPAdvertisements that ask for the route."""
     services: tuple[str, ...]
 
 
@@ -157,7 +159,7 @@ def routes(node: str | None, peer: str | None, output: str, **access: Any) -> No
         print_rows(tables, header, lines, output)
         return
     rows = list(route_rows(found, one, only))
-    lines = [
+    listed = [
         (
             row.node,
             row.peer,
@@ -165,12 +167,16 @@ def routes(node: str | None, peer: str | None, output: str, **access: Any) -> No
             str(row.local_preference),
             ",".join(row.communities) or "-",
             "yes" if row.parting else "no",
+            ",".join(row.advertisements),
             ",".join(row.services) or "-",
         )
         for row in rows
     ]
-    header = ("NODE", "PEER", "PREFIX", "LOCAL PREF", "COMMUNITIES", "PARTING", "SERVICES")
-    print_rows(rows, header, lines, output)
+    header = (
+        *("NODE", "PEER", "PREFIX", "LOCAL PREF", "COMMUNITIES", "PARTING"),
+        *("ADVERTISEMENTS", "SERVICES"),
+    )
+    print_rows(rows, header, listed, output)
 
 
 def peer_rows(found: View) -> list[PeerRow]:
@@ -261,7 +267,7 @@ def route_rows(found: View, node: NodeName, peer: PeerName | None = None) -> Ite
         told = {**{key: (one, False) for key, one in table.routes.items()}}
         told |= {key: (one, True) for key, one in table.parting.items()}
         for prefix, (attributes, parting) in sorted(told.items(), key=lambda item: item[0]):
-            answer = route_answer(prefix, attributes)
+            answer = route_answer(prefix, attributes, plan.asking(name, prefix))
             yield RouteRow(
                 node=node,
                 peer=name,
@@ -269,6 +275,7 @@ def route_rows(found: View, node: NodeName, peer: PeerName | None = None) -> Ite
                 local_preference=answer.local_preference,
                 communities=answer.communities,
                 parting=parting,
+                advertisements=answer.advertisements,
                 services=tuple(sorted(services.get(prefix, ()))),
             )
 

@@ -62,6 +62,11 @@ class BGPAdvertisement:
     service_selectors: tuple[Selector, ...] = ()
     peers: frozenset[PeerName] = frozenset()
 
+    @property
+    def aggregates(self) -> bool:
+        """Return whether addresses of some family share routes."""
+        return (self.aggregation_length, self.aggregation_length_v6) != (32, 128)
+
     def length(self, family: Family) -> int:
         """Return the prefix length under which an address of the family is announced."""
         return self.aggregation_length if family is Family.IPV4 else self.aggregation_length_v6

@@ -36,7 +36,7 @@ from lbctl.plan.claims import (
 from lbctl.plan.eligibility import endpoint_refusal
 from lbctl.plan.endpoints import EndpointCount, count_endpoints
 from lbctl.plan.ground import Ground, Offer, ground_of, untold
-from lbctl.plan.tables import Asked, Demand, counted, tables_of
+from lbctl.plan.tables import Asked, Demand, asking, counted, tables_of
 
 
 class AddressRoutes(NamedTuple):
@@ -61,6 +61,9 @@ class Told:
     """Say yes: the peer is told of the address by these routes."""
 
     routes: Mapping[Prefix, Attributes]
+    asked_by: Mapping[Prefix, tuple[str, ...]]
+    """The advertisements from which a route has its attributes; those of an aggregate may be
+    about other addresses."""
 
 
 Verdict: TypeAlias = Told | Refused
@@ -101,7 +104,13 @@ class RoutePlan:
         if not prefixes:
             return untold(kept, offers, family_of(address))
         routes = {one: table.routes[one] for one in prefixes if one in table.routes}
-        return Told(routes=routes) if routes else table.refused[next(iter(prefixes))]
+        if not routes:
+            return table.refused[next(iter(prefixes))]
+        return Told(routes=routes, asked_by={one: self.asking(peer, one) for one in routes})
+
+    def asking(self, peer: PeerName, prefix: Prefix) -> tuple[str, ...]:
+        """Return the advertisements that make what a kept peer's route of a prefix says."""
+        return asking(self.ground, self.demand, self.ground.sessions.kept[peer], prefix)
 
 
 def plan_routes(

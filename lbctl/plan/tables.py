@@ -66,6 +66,13 @@ def tables_of(
     return tables
 
 
+def asking(ground: Ground, demand: Demand, peer: BGPPeer, prefix: Prefix) -> tuple[str, ...]:
+    """Return the advertisements that make what the peer's route of a prefix says."""
+    _, told = _group(ground, peer)
+    staying = _names(demand.staying.get(prefix), told)
+    return staying or _names(demand.parting.get(prefix), told)
+
+
 def _group(ground: Ground, peer: BGPPeer) -> Group:
     told = (name for name in ground.selected if ground.offers[name].tells(peer.name))
     return peer.families, frozenset(told)

@@ -16,7 +16,7 @@ from lbctl.model.address import Address, Family, family_of
 from lbctl.model.names import NodeName, PeerName, PoolName, ServiceKey
 from lbctl.model.outcome import Refused
 from lbctl.model.reason import Reason
-from lbctl.model.route import Attributes, Prefix
+from lbctl.model.route import Attributes, Prefix, prefix_of
 from lbctl.model.service import Service
 from lbctl.model.session import SessionReport, SessionState
 from lbctl.model.snapshot import Snapshot
@@ -47,6 +47,8 @@ class RouteAnswer:
     prefix: str
     local_preference: int
     communities: tuple[str, ...]
+    advertisements: tuple[str, ...]
+    """The BGPAdvertisements that ask for it; what they say is united."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +154,14 @@ class Telling:
         return believed_report(self.sessions.get((node, peer)), self.speaking)
 
     def _verdicts(self, address: Address) -> Iterator[tuple[NodeName, PeerAnswer]]:
-        claimants = {address: self.claimants[address]}
-        pool, holders, _ = holders_of(
-            address, claimants[address], self.snapshot.services, self.stage.pools
-        )
         for node, refused in self.stage.silent.items():
             yield node, _no(None, refused)
-        if pool is None:
+        if self._holders(address)[0] is None:
             return
-        near = near_nodes(self.snapshot, holders, address)
+        claimants = {one: self.claimants[one] for one in self._together(address)}
+        near = frozenset[NodeName]().union(
+            *(near_nodes(self.snapshot, self._holders(one)[1], one) for one in claimants)
+        )
         for standing in self.stage.standings.values():
             for one, nodes in alike(standing, near, everywhere=True):
                 ground = standing.ground
@@ -179,13 +180,35 @@ class Telling:
                         else:
                             yield node, _no(peer, verdict)
 
+    def _holders(self, address: Address) -> tuple[PoolName | None, tuple[Service, ...]]:
+        pool, holders, _ = holders_of(
+            address, self.claimants[address], self.snapshot.services, self.stage.pools
+        )
+        return pool, holders
+
+    def _together(self, address: Address) -> Iterator[Address]:
+        """Yield the address and all that may be announced by one aggregate with it."""
+        ground, family = self.stage.ground, family_of(address)
+        offers = () if ground is None else ground.offers.values()
+        widest = min(
+            (offer.advertisement.length(family) for offer in offers), default=address.max_prefixlen
+        )
+        if widest == address.max_prefixlen:
+            yield address
+            return
+        block = prefix_of(address, widest)
+        yield from (one for one in self.claimants if prefix_of(one, widest) == block)
+
     def _yes(self, node: NodeName, peer: PeerName, address: Address, told: Told) -> PeerAnswer:
         report = self.session(node, peer)
         reason, detail = session_answer(report, family_of(address))
         return PeerAnswer(
             peer=peer,
             told=True,
-            routes=tuple(route_answer(*item) for item in sorted(told.routes.items(), key=_place)),
+            routes=tuple(
+                route_answer(prefix, told.routes[prefix], told.asked_by[prefix])
+                for prefix in sorted(told.routes)
+            ),
             reason=reason,
             detail=detail,
             nodes=(),
@@ -235,12 +258,13 @@ def session_answer(
     return Reason.ANNOUNCED, f"the peer has confirmed {every}"
 
 
-def route_answer(prefix: Prefix, attributes: Attributes) -> RouteAnswer:
+def route_answer(prefix: Prefix, attributes: Attributes, asked_by: tuple[str, ...]) -> RouteAnswer:
     """Return a route in words."""
     return RouteAnswer(
         prefix=str(prefix),
         local_preference=attributes.local_preference,
         communities=tuple(map(str, attributes.communities)),
+        advertisements=asked_by,
     )
 
 
@@ -248,10 +272,6 @@ def _no(peer: PeerName | None, refused: Refused) -> PeerAnswer:
     return PeerAnswer(
         peer=peer, told=False, routes=(), reason=refused.reason, detail=refused.detail, nodes=()
     )
-
-
-def _place(item: tuple[Prefix, Attributes]) -> Prefix:
-    return item[0]
 
 
 def _peers(snapshot: Snapshot) -> list[PeerName]:

@@ -107,6 +107,7 @@ def test_get_routes_has_the_plan_beside_what_the_session_says(tmp_path: Path) ->
             "local_preference": 150,
             "communities": ["64500:7"],
             "parting": False,
+            "advertisements": ["bgp"],
             "services": ["default/web"],
         }
     ]

@@ -78,7 +78,8 @@ def test_every_eligible_node_announces_an_address_to_every_peer():
         for peer in ("a", "b"):
             assert routes(snapshot, peer, node) == {"192.0.2.10/32": said()}
             told = plan(snapshot, node).verdict(ip_address(V4), PeerName(peer))
-            assert told == Told(routes={prefix_of(ip_address(V4), 32): said()})
+            prefix = prefix_of(ip_address(V4), 32)
+            assert told == Told(routes={prefix: said()}, asked_by={prefix: ("all",)})
 
 
 def test_peers_that_hear_the_same_share_one_table():

@@ -29,8 +29,11 @@ from tests.support.builders import (
     addresses,
     configured_advertisement,
     make_advertisement,
+    make_endpoint,
     make_node,
+    make_selector,
     make_service,
+    make_slice,
     make_speaker,
 )
 from tests.unit.plan.test_audience import FOUR, SHOP, of_rack, reports, world
@@ -105,10 +108,48 @@ def test_a_peer_that_is_told_is_told_by_these_routes():
         ]
     )
     [answer] = telling(snapshot).answers(ADDRESS)
-    assert [(one.prefix, one.local_preference, one.communities) for one in answer.routes] == [
-        ("192.0.2.0/24", 150, ()),
-        ("192.0.2.10/32", 150, ("64500:1",)),
+    assert [
+        (one.prefix, one.local_preference, one.communities, one.advertisements)
+        for one in answer.routes
+    ] == [
+        ("192.0.2.0/24", 150, (), ("b",)),
+        ("192.0.2.10/32", 150, ("64500:1",), ("a",)),
     ]
+
+
+def test_an_aggregate_says_what_the_advertisements_of_other_services_in_it_say():
+    """As the speaker has it: the route is one, whoever asks for it."""
+    other = make_service(
+        "default/other", status=["192.0.2.11"], mark="pool", labels={"tier": "gold"}
+    )
+    endpoints = [
+        make_slice(name, make_endpoint(node="n1")) for name in ("default/shop", "default/other")
+    ]
+
+    def said(preference: int) -> list[Any]:
+        gold = make_bgp_advertisement(
+            "gold",
+            aggregation_length=24,
+            local_preference=preference,
+            communities=["64500:9"],
+            service_selectors=(make_selector({"tier": "gold"}),),
+        )
+        snapshot = world(
+            services=[make_service(status=[FOUR], mark="pool"), other],
+            slices=endpoints,
+            advertisements=[make_bgp_advertisement("a", aggregation_length=24), gold],
+        )
+        [answer] = telling(snapshot).answers(ADDRESS)
+        return [
+            answer.reason,
+            *((one.prefix, one.communities, one.advertisements) for one in answer.routes),
+        ]
+
+    assert said(0) == [
+        Reason.NOT_REPORTED,
+        ("192.0.2.0/24", ("64500:9",), ("a", "gold")),
+    ]
+    assert said(200) == [Reason.CONFLICTING_ADVERTISEMENTS]
 
 
 def test_a_service_that_a_peer_has_confirmed_has_nothing_to_repair():
