@@ -32,7 +32,7 @@ PEER = Section(
         _peer(
             "myASN",
             "from 1",
-            "bgp_settings::test_the_path_of_an_external_session_is_our_asn_without_local_preference",
+            "bgp_matrix::test_the_path_of_an_external_session_is_our_asn_without_local_preference",
         ),
         _peer(
             "peerASN",
@@ -64,7 +64,7 @@ PEER = Section(
         _peer(
             "sourceAddress",
             "must be of the peer's family; refused beside interface",
-            "bgp_settings::test_a_session_from_another_source_address_over_several_hops",
+            "bgp_matrix::test_a_session_over_a_hop_from_another_source_address",
             "bgp_settings::test_a_source_address_that_is_not_here_is_named",
         ),
         _peer("peerPort", "default 179, 1 to 16384"),
@@ -94,7 +94,7 @@ PEER = Section(
             "password",
             "at most 80 bytes, and never repeated in a message",
             "bgp_kinds::test_a_password_is_in_no_message_and_in_no_repr",
-            "bgp_settings::test_an_md5_password_that_fits",
+            "bgp_matrix::test_an_md5_password_that_fits",
         ),
         _peer(
             "passwordSecret.name",
@@ -115,14 +115,14 @@ PEER = Section(
         _peer(
             "enableGracefulRestart",
             "may be changed; the router keeps routes for 120 s",
-            "bgp::test_the_route_stays_while_the_speaker_dies_and_comes_back",
+            "bgp_matrix::test_the_route_stays_while_the_speaker_dies_and_comes_back",
         ),
         _peer(
             "ebgpMultiHop",
             "refused for a peer of our own AS; without it the TTL is 1",
             "peering::test_the_ttl_keeps_an_external_session_to_its_link",
         ),
-        _peer("ttlSecurityHops", "ours: GTSM", "bgp_settings::test_gtsm_on_both_ends"),
+        _peer("ttlSecurityHops", "ours: GTSM", "bgp_matrix::test_gtsm_on_both_ends"),
         FIELD.refused(
             "BGPPeer spec.vrf",
             "refused with the reason `VrfUnsupported`: sessions run in the main routing table",

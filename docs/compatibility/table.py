@@ -116,6 +116,7 @@ FILES: Final = {
     "bgp_advertisements": "tests/unit/plan/test_bgp_advertisements.py",
     "bgp_how_to": "tests/netns/test_bgp_how_to.py",
     "bgp_kinds": "tests/unit/kube/test_bgp_kinds.py",
+    "bgp_matrix": "tests/netns/test_bgp_matrix.py",
     "bgp_settings": "tests/netns/test_bgp_settings.py",
     "bgp_statuses": "tests/unit/kube/test_bgp_statuses.py",
     "bpf": "tests/unit/fast/test_bpf.py",

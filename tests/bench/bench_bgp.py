@@ -21,7 +21,8 @@ from tests.bench.bgp_meter import Vty, Wire, asked
 from tests.bench.bgp_rivals import Change, Rivals
 from tests.bench.figures import Figure, median, p99
 from tests.support.lan import Host, Lan, eventually
-from tests.support.routers import Frr, frr_lines, router
+from tests.support.router_lines import frr_lines
+from tests.support.routers import Frr, router
 
 RUNS: Final = 10
 ROUTES: Final = 10_000

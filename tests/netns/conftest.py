@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.fastpath_process import FastPathProcess, SpeakerEnd
 from tests.support.lan import Host, Lan
-from tests.support.routers import Frr, frr_lines, router
+from tests.support.router_lines import LINES, frr_lines, lines_of
+from tests.support.routers import Bird, Frr, Gobgp, router
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,29 @@ def frr(node: Host, tor: Host) -> Iterator[Callable[..., Frr]]:
             return running.enter_context(router(Frr, tor, lines)).settled(peer or node.address)
 
         yield start
+
+
+@pytest.fixture(params=list(LINES), ids=lambda kind: kind.__name__.lower())
+def kind(request: pytest.FixtureRequest) -> type:
+    chosen: type = request.param
+    return chosen
+
+
+@pytest.fixture
+def run_router(kind: type, node: Host, tor: Host) -> Iterator[Callable[..., Frr | Bird | Gobgp]]:
+    """Start each kind of router with settings of the same names; it ends with the test."""
+    with contextlib.ExitStack() as running:
+
+        def run(*, peer: str = "", **settings: Any) -> Frr | Bird | Gobgp:
+            lines = lines_of(kind, node, peer=peer, **settings)
+            made = running.enter_context(router(kind, tor, lines))
+            if isinstance(made, Frr):
+                made.settled(peer or node.address)
+            return made
+
+        yield run
+
+
+@pytest.fixture
+def each(run_router: Callable[..., Frr | Bird | Gobgp]) -> Frr | Bird | Gobgp:
+    return run_router()

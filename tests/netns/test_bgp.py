@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, ip_address
 
 import pytest
@@ -18,30 +16,11 @@ from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp_fault import SHUTDOWN, cease
 from speaker.wire.bgp_frame import MessageType
 from tests.support.bgp import THEIRS, routes
-from tests.support.lan import Host
-from tests.support.routers import (
-    Bird,
-    Frr,
-    Gobgp,
-    bird_lines,
-    frr_lines,
-    gobgp_lines,
-    holds,
-    router,
-)
+from tests.support.router_lines import bird_lines
+from tests.support.routers import Bird, Frr, holds, router
 from tests.support.speaking import FOUR, SIX, TABLE, on, peer_on, speaking, until
 
 pytestmark = pytest.mark.netns
-
-LINES: dict[type, Callable[[Host], str]] = {Frr: frr_lines, Bird: bird_lines, Gobgp: gobgp_lines}
-
-
-@pytest.fixture(params=list(LINES), ids=["frr", "bird", "gobgp"])
-def each(request: pytest.FixtureRequest, node: Host, tor: Host) -> Iterator[Frr | Bird | Gobgp]:
-    with router(request.param, tor, LINES[request.param](node)) as running:
-        if isinstance(running, Frr):
-            running.settled(node.address)
-        yield running
 
 
 def test_a_router_learns_both_families_and_every_change(each, node, tor):
@@ -91,8 +70,7 @@ def test_a_shutdown_with_words_flushes_the_routes_in_spite_of_graceful_restart(e
             assert spoken.causes == [Cause.STOPPED]
 
     on(node, work())
-    if isinstance(each, Frr):
-        assert "drained for an upgrade" in each.said()
+    assert "drained for an upgrade" in each.said()
 
 
 def test_ten_thousand_routes_arrive_whole_and_leave_whole(each, node, tor):
@@ -145,47 +123,6 @@ def test_after_hundreds_of_changes_at_full_speed_the_router_holds_the_last_table
                     prefix: f"64496:{route.attributes.communities[0] & 0xFFFF}"
                     for prefix, route in last.items()
                 }
-
-    on(node, work())
-
-
-def test_the_route_stays_while_the_speaker_dies_and_comes_back(frr, node, tor):
-    running = frr()
-    seen = subprocess.Popen(
-        ["ip", "-n", tor.namespace, "monitor", "route"], stdout=subprocess.PIPE, text=True
-    )
-
-    async def work() -> None:
-        config = peer_on(node, tor)
-        async with speaking(config, node, TABLE):
-            await until(lambda: "203.0.113.7" in tor.ip("route"), "the kernel's route")
-        # The block's end is a death: TCP closes without a NOTIFICATION.
-        await until(lambda: running.neighbor(node.address).get("bgpState") != "Established")
-        assert holds(running, *map(str, TABLE))()
-        async with speaking(config, node, TABLE) as spoken:
-            await spoken.reaches(lambda: spoken.peer.observed, "acknowledged")
-            assert spoken.peer.status.terms.graceful_restart
-            await until(lambda: running.said().count("rcvd End-of-RIB for IPv4") == 2)
-            assert "203.0.113.7" in tor.ip("route")
-
-    try:
-        on(node, work())
-    finally:
-        seen.terminate()
-    output = seen.communicate()[0]
-    assert "203.0.113.7" in output
-    assert not [line for line in output.splitlines() if "Deleted 203.0.113" in line]
-
-
-def test_a_route_that_is_not_wanted_after_a_restart_leaves_at_the_end_of_the_table(frr, node, tor):
-    running = frr()
-
-    async def work() -> None:
-        config = peer_on(node, tor)
-        async with speaking(config, node, TABLE):
-            await until(holds(running, *map(str, TABLE)))
-        async with speaking(config, node, routes(FOUR)):
-            await until(holds(running, FOUR))
 
     on(node, work())
 

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -16,31 +16,15 @@ import pytest
 
 from speaker.agent.peering import Peering
 from speaker.drivers.node.bgp_peers import BgpPeers
-from speaker.wire.bgp_frame import MessageType
 from tests.support.bgp import THEIRS, routes
 from tests.support.lan import Host, eventually
-from tests.support.routers import (
-    Bird,
-    Frr,
-    Gobgp,
-    bird_lines,
-    frr_lines,
-    gobgp_lines,
-    holds,
-    router,
-)
+from tests.support.router_lines import lines_of
+from tests.support.routers import Bird, Frr, Gobgp, holds, router
 from tests.support.speaking import FOUR, SIX, TABLE, on, peer_on, speaking, until
 
 pytestmark = pytest.mark.netns
 
-LINES: dict[type, Callable[[Host], str]] = {Frr: frr_lines, Bird: bird_lines, Gobgp: gobgp_lines}
-KINDS = pytest.mark.parametrize("kind", list(LINES), ids=["frr", "bird", "gobgp"])
 PASSWORD = "correct-horse"
-WITH_PASSWORD: dict[type, Callable[[Host], str]] = {
-    Frr: lambda node: frr_lines(node, f"password {PASSWORD}"),
-    Bird: lambda node: bird_lines(node, f'password "{PASSWORD}"'),
-    Gobgp: lambda node: gobgp_lines(node, PASSWORD),
-}
 
 
 @pytest.fixture(scope="module")
@@ -49,33 +33,14 @@ def third(lan):
 
 
 @contextlib.contextmanager
-def running(kind: type, node: Host, host: Host, lines: str = "") -> Iterator[Frr | Bird | Gobgp]:
-    with router(kind, host, lines or LINES[kind](node)) as made:
+def running(kind: type, node: Host, host: Host) -> Iterator[Frr | Bird | Gobgp]:
+    with router(kind, host, lines_of(kind, node)) as made:
         if isinstance(made, Frr):
             made.settled(node.address)
         yield made
 
 
-@pytest.mark.parametrize("kind", [Frr, Bird], ids=["frr", "bird"])
-def test_a_soft_reconfiguration_of_the_peer_asks_for_the_routes_and_gets_them(kind, node, tor):
-    async def work() -> None:
-        async with speaking(peer_on(node, tor), node, TABLE) as spoken:
-            await until(holds(each, *map(str, TABLE)))
-            before = spoken.peer.counts.sent[MessageType.UPDATE]
-            await asyncio.to_thread(each.ask_again, node.address)
-            asked = spoken.peer.counts.received
-            await spoken.reaches(lambda: asked[MessageType.ROUTE_REFRESH], "refresh")
-            sent = spoken.peer.counts.sent
-            await spoken.reaches(lambda: sent[MessageType.UPDATE] > before, "the routes")
-            await until(holds(each, *map(str, TABLE)))
-            assert spoken.peer.counts.established == 1
-
-    with running(kind, node, tor) as each:
-        on(node, work())
-
-
-@KINDS
-def test_a_peer_that_dies_and_begins_anew_gets_the_table(kind, node, tor):
+def test_a_peer_that_dies_and_begins_anew_gets_the_table(each, node, tor):
     async def work() -> None:
         async with speaking(peer_on(node, tor), node, TABLE) as spoken:
             await until(holds(each, *map(str, TABLE)))
@@ -84,18 +49,7 @@ def test_a_peer_that_dies_and_begins_anew_gets_the_table(kind, node, tor):
             await until(holds(each, SIX))
             assert spoken.peer.counts.established >= 2
 
-    with running(kind, node, tor) as each:
-        on(node, work())
-
-
-@KINDS
-def test_each_router_takes_the_password(kind, node, tor):
-    async def work() -> None:
-        async with speaking(peer_on(node, tor, password=PASSWORD), node, TABLE):
-            await until(holds(each, *map(str, TABLE)))
-
-    with running(kind, node, tor, WITH_PASSWORD[kind](node)) as each:
-        on(node, work())
+    on(node, work())
 
 
 def test_a_change_of_one_peer_leaves_every_other_uptime_unbroken(node, tor, second, third):

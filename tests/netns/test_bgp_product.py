@@ -19,7 +19,8 @@ import pytest
 from tests.support.bgp import OURS, THEIRS
 from tests.support.cluster import steadily
 from tests.support.lan import Host, eventually
-from tests.support.routers import Bird, Frr, bird_lines, frr_lines, holds, router
+from tests.support.router_lines import bird_lines, frr_lines
+from tests.support.routers import Bird, Frr, holds, router
 from tests.support.speaker_lan import NAMESPACE, V4, V6, SpeakerLan
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]

@@ -1,7 +1,7 @@
 """Real BGP routers in network namespaces: FRR, BIRD and GoBGP as Debian has them.
 
-Each is started in a namespace with a configuration in its own language and asked for its own
-table. They are run in the foreground, as children, and killed with the test.
+Each is started in a namespace with a configuration in its own language (`router_lines`) and asked
+for its own table. They are run in the foreground, as children, and killed with the test.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.bgp import OURS, THEIRS
+from tests.support.bgp import THEIRS
 from tests.support.lan import Host, eventually
 
 FRR = Path("/usr/lib/frr")
+_GOBGP_ESTABLISHED = 6
 
 
 class _Daemons:
@@ -44,6 +47,14 @@ class _Daemons:
     def begin(self) -> None:
         """Start, with nothing remembered."""
         raise NotImplementedError
+
+    def watch(self) -> list[str]:
+        """Return the command that tells each change of this router's routes."""
+        return ["ip", "-n", self.host.namespace, "monitor", "route"]
+
+    def said(self) -> str:
+        """Return what the daemons have written."""
+        return "".join(each.read_text() for each in self.folder.glob("*.out"))
 
     def restart(self) -> None:
         """Die without a word and begin anew."""
@@ -77,6 +88,18 @@ def _parse(text: str) -> Any:
         return {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What a router's table has of one route, in words that are the same for all routers."""
+
+    as_path: str = ""
+    local_preference: int | None = None
+    standard: Collection[str] = frozenset()
+    extended: Collection[str] = frozenset()
+    """As in rt:64496:100; rt is the route target, soo the site of origin."""
+    large: Collection[str] = frozenset()
+
+
 class Frr(_Daemons):
     """zebra and bgpd; `lines` is bgpd's configuration."""
 
@@ -105,6 +128,12 @@ class Frr(_Daemons):
         words = [word for line in lines for word in ("-c", line)]
         return _ask("vtysh", "--vty_socket", str(self.folder), "-d", "bgpd", *words)
 
+    def rewrite(self, lines: str) -> None:
+        """Take other values of settings that there are, as an operator would."""
+        settings = self.folder / "changes.conf"
+        settings.write_text(lines)
+        _ask("vtysh", "--vty_socket", str(self.folder), "-d", "bgpd", "-f", str(settings))
+
     def routes(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for family in ("ipv4", "ipv6"):
@@ -118,9 +147,29 @@ class Frr(_Daemons):
         """Return how many sessions with `address` there have been."""
         return int(self.neighbor(address)["connectionsEstablished"])
 
+    def up(self, address: str) -> bool:
+        return bool(self.neighbor(address).get("bgpState") == "Established")
+
+    def disable(self, address: str, words: str) -> None:
+        """End the session with words."""
+        lines = (f"router bgp {THEIRS}", f"neighbor {address} shutdown message {words}")
+        self.tell("configure terminal", *lines)
+
     def ask_again(self, address: str) -> None:
         """Have the neighbor send its IPv4 routes again."""
         self.tell(f"clear bgp ipv4 unicast {address} soft in")
+
+    def carried(self, prefix: str) -> Carried:
+        path = self.path(prefix)
+        standard = path.get("community", {}).get("list", ())
+        extended = path.get("extendedCommunity", {}).get("string", "")
+        return Carried(
+            as_path=path["aspath"]["string"].replace("Local", ""),
+            local_preference=path.get("locPrf"),
+            standard={"65535:0" if one == "gracefulShutdown" else one for one in standard},
+            extended=set(extended.lower().split()),
+            large=set(path.get("largeCommunity", {}).get("list", ())),
+        )
 
     def path(self, prefix: str) -> Any:
         """Return the one path of `prefix` with its attributes."""
@@ -150,8 +199,16 @@ class Bird(_Daemons):
         super().__init__(host, folder)
         self._control = folder / "bird.ctl"
         self._settings = folder / "bird.conf"
-        self._settings.write_text(f"router id {host.address};\nprotocol device {{}}\n{lines}\n")
+        self._write(lines)
         self.begin()
+
+    def _write(self, lines: str) -> None:
+        words = f"router id {self.host.address};\nprotocol device {{}}\n{lines}\n"
+        self._settings.write_text(words)
+
+    def rewrite(self, lines: str) -> None:
+        self._write(lines)
+        self.tell("configure")
 
     def begin(self) -> None:
         self.start("bird", "-f", "-c", str(self._settings), "-s", str(self._control))
@@ -164,8 +221,18 @@ class Bird(_Daemons):
         hours, minutes, seconds = words[4].split(":")
         return (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
 
+    def up(self, _address: str) -> bool:
+        return "Established" in self.tell("show protocols speaker")
+
+    def disable(self, _address: str, words: str) -> None:
+        self.tell(f'disable speaker "{words}"')
+
     def ask_again(self, _address: str) -> None:
         self.tell("reload in speaker")
+
+    def said(self) -> str:
+        """Return what BIRD knows of the session: it keeps the last words."""
+        return self.tell("show protocols all speaker")
 
     def tell(self, words: str) -> str:
         return _ask("birdc", "-s", str(self._control), *words.split())
@@ -173,13 +240,29 @@ class Bird(_Daemons):
     def routes(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         prefix = ""
-        for line in self.tell("show route").splitlines():
+        for line in self.tell("show route where source = RTS_BGP").splitlines():
             words = line.split()
             if "unicast" in words and words[0] != "unicast":
                 prefix = words[0]
             if words[:1] == ["via"]:
                 found.setdefault(prefix, set()).add(words[1])
         return found
+
+    def carried(self, prefix: str) -> Carried:
+        shown = self.tell(f"show route {prefix} all where source = RTS_BGP")
+        told = dict(re.findall(r"BGP\.(\w+): (.*)", shown))
+
+        def listed(name: str) -> set[str]:
+            values = re.findall(r"\((.*?)\)", told.get(name, ""))
+            return {":".join(re.split(", ?", one.replace("ro,", "soo,"))) for one in values}
+
+        return Carried(
+            as_path=told["as_path"],
+            local_preference=int(told["local_pref"]),
+            standard=listed("community"),
+            extended=listed("ext_community"),
+            large=listed("large_community"),
+        )
 
 
 class Gobgp(_Daemons):
@@ -195,13 +278,33 @@ class Gobgp(_Daemons):
         self.start("gobgpd", "-f", str(self._settings), "--api-hosts", "127.0.0.1:50051")
         eventually(lambda: self.tell("global"), what="gobgpd has not started")
 
+    def rewrite(self, lines: str) -> None:
+        self._settings.write_text(lines)
+        self._children[0].send_signal(signal.SIGHUP)
+
+    def watch(self) -> list[str]:
+        return [*self._command, "monitor", "global", "rib"]
+
+    def neighbor(self, address: str) -> Any:
+        return _parse(self.tell("neighbor", address, "-j"))
+
+    def up(self, address: str) -> bool:
+        return bool(self.neighbor(address)["state"].get("session_state") == _GOBGP_ESTABLISHED)
+
+    def disable(self, address: str, words: str) -> None:
+        # Its `disable` leaves the words out.
+        self.tell("neighbor", address, "shutdown", "--reason", words)
+
     def since_s(self, address: str) -> float:
         """Return the moment at which the session came up."""
-        about = _parse(self.tell("neighbor", address, "-j"))
-        return float(about["timers"]["state"]["uptime"]["seconds"])
+        return float(self.neighbor(address)["timers"]["state"]["uptime"]["seconds"])
+
+    @property
+    def _command(self) -> list[str]:
+        return ["ip", "netns", "exec", self.host.namespace, "gobgp"]
 
     def tell(self, *words: str) -> str:
-        return _ask("ip", "netns", "exec", self.host.namespace, "gobgp", *words)
+        return _ask(*self._command, *words)
 
     def routes(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
@@ -211,12 +314,39 @@ class Gobgp(_Daemons):
                 found[prefix] = {_gobgp_next_hop(path) for path in paths}
         return found
 
+    def carried(self, prefix: str) -> Carried:
+        family = "ipv6" if ":" in prefix else "ipv4"
+        answer = _parse(self.tell("global", "rib", prefix, "-a", family, "-j"))
+        (path,) = answer[prefix] if isinstance(answer, dict) else answer[0]["paths"]
+        told = {attribute["type"]: attribute for attribute in path["attrs"]}
+        segments = told[2]["as_paths"]
+        large = told.get(32, {}).get("value", ())
+        return Carried(
+            as_path=" ".join(str(asn) for each in segments for asn in each["asns"]),
+            local_preference=told.get(5, {}).get("value"),
+            standard={
+                f"{one >> 16}:{one & 0xFFFF}" for one in told.get(8, {}).get("communities", ())
+            },
+            extended={_gobgp_extended(one) for one in told.get(16, {}).get("value", ())},
+            large={f"{one['ASN']}:{one['LocalData1']}:{one['LocalData2']}" for one in large},
+        )
+
 
 def _gobgp_next_hop(path: Any) -> str:
     for attribute in path["attrs"]:
         if attribute["type"] in (3, 14):
             return str(attribute["nexthop"])
     return ""
+
+
+def _gobgp_extended(community: Any) -> str:
+    kind = {2: "rt", 3: "soo"}[community["subtype"]]
+    administrator, number = community["value"].split(":")
+    if community["type"] == 2:
+        # An ASN of four bytes, in two halves.
+        high, low = map(int, administrator.split("."))
+        administrator = str(high << 16 | low)
+    return f"{kind}:{administrator}:{number}"
 
 
 @contextlib.contextmanager
@@ -231,65 +361,13 @@ def router(kind: type[Frr | Bird | Gobgp], host: Host, lines: str) -> Iterator[A
             yield running
         finally:
             running.kill()
-
-
-def frr_lines(
-    node: Host, *neighbor: str, asn: int = THEIRS, remote: object = OURS, peer: str = ""
-) -> str:
-    """FRR's configuration for one passive neighbor in both families; `neighbor` adds to it."""
-    address = peer or node.address
-    about = "\n".join(f" neighbor {address} {words}" for words in neighbor)
-    families = "\n".join(
-        f" address-family {family} unicast\n  neighbor {address} activate\n exit-address-family"
-        for family in ("ipv4", "ipv6")
-    )
-    return f"""
-router bgp {asn}
- bgp router-id 198.51.100.200
- no bgp ebgp-requires-policy
- no bgp default ipv4-unicast
- bgp log-neighbor-changes
- neighbor {address} remote-as {remote}
- neighbor {address} passive
- neighbor {address} timers 1 3
-{about}
-{families}
-"""
-
-
-def bird_lines(node: Host, *words: str) -> str:
-    about = "".join(f"{each}; " for each in words)
-    return f"""
-protocol bgp speaker {{
-  local as {THEIRS}; neighbor {node.address} as {OURS}; passive; hold time 3;
-  error wait time 1, 2; {about}
-  ipv4 {{ import all; export none; extended next hop; }};
-  ipv6 {{ import all; export none; }};
-}}
-"""
-
-
-def gobgp_lines(node: Host, password: str = "") -> str:
-    families = "".join(
-        f'[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{name}-unicast"\n'
-        for name in ("ipv4", "ipv6")
-    )
-    return f"""
-[global.config]
-as = {THEIRS}
-router-id = "198.51.100.200"
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "{node.address}"
-peer-as = {OURS}
-auth-password = "{password}"
-[neighbors.timers.config]
-hold-time = 3
-keepalive-interval = 1
-[neighbors.transport.config]
-passive-mode = true
-{families}
-"""
+            # The dead leave their routes in the kernel; FRR's go with their next hops.
+            for words in (
+                "nexthop flush",
+                "-4 route flush proto bird",
+                "-6 route flush proto bird",
+            ):
+                host.ip(*words.split(), check=False)
 
 
 def holds(running: Any, *prefixes: str) -> Callable[[], bool]:
