@@ -93,11 +93,12 @@ def _endings() -> tuple[Ending, ...]:
         Ending(name="it is drained", act=partial(trouble.drain, NAME, NODE), undo=heal),
         Ending(name="its lb-speaker is stopped", act=_stop_speaker),
         Ending(name="its last Pod ends", act=_end_pod, undo=_uncordon),
-        Ending(name="its lb-speaker is killed", act=_kill_speaker),
+        Ending(name="its lb-speaker is killed", act=_kill_speaker, undo=_new_speaker),
         Ending(
             name="its lb-speaker is killed, without graceful restart",
             prepare=partial(_graceful_restart, agreed=False),
             act=_kill_speaker,
+            undo=_new_speaker,
         ),
         Ending(name=f"the API server is gone for {AWAY_S:.0f} s", act=_api_away),
         Ending(
@@ -166,6 +167,12 @@ def _stop_speaker(_progress: Progress) -> None:
 
 def _kill_speaker(_progress: Progress) -> None:
     lab.run(NAME, NODE, ["pkill", "-KILL", "-f", "/lb-speaker( |$)"], check=True)
+
+
+def _new_speaker(progress: Progress) -> None:
+    """Have another Pod: one that is killed often is started later and later."""
+    _stop_speaker(progress)
+    kubectl(NAME, "-n", PRODUCT, "rollout", "status", "daemonset/lbctl-speaker", "--timeout=120s")
 
 
 def _graceful_restart(progress: Progress, *, agreed: bool) -> None:
