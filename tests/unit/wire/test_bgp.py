@@ -1,4 +1,4 @@
-"""BGP messages: golden bytes, scapy and ExaBGP as oracles, faults with their codes."""
+"""BGP messages: golden bytes, packing, faults with their codes. Oracles: test_bgp_oracles.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from scapy.contrib import bgp as oracle
 
 from lbctl.model.address import Family
 from lbctl.model.route import Prefix
@@ -203,75 +202,6 @@ def test_the_bytes_are_these(message, golden):
 )
 def test_the_bytes_of_attributes_are_these(attributes, how, golden):
     assert packed(attributes, **how).hex() == golden.replace(" ", "")
-
-
-# --- Oracles
-
-
-def test_scapy_reads_the_open():
-    message = oracle.BGP(encode_open(OPEN))[oracle.BGPOpen]
-    assert (message.version, message.my_as, message.hold_time) == (4, 23456, 90)
-    assert message.bgp_id == "192.0.2.11"
-    codes = [one.param_value.code for one in message.opt_params]
-    assert codes == [1, 1, 65, 2, 5, 64]
-    restart = message.opt_params[-1].param_value
-    assert (restart.restart_flags, restart.restart_time) == (8, 120)
-    # scapy takes what follows the first family for its payload.
-    first = restart.entries[0]
-    assert (first.afi, first.safi, first.flags, bytes(first.payload)) == (1, 1, 128, b"\0\2\1\x80")
-
-
-def test_scapy_reads_an_announcement_of_each_kind(monkeypatch):
-    monkeypatch.setattr(oracle.bgp_module_conf, "use_2_bytes_asn", False)
-    prefixes = [cidr("198.51.100.7/32"), cidr("203.0.113.0/24")]
-    (data,) = announce(Family.IPV4, HOP, packed(FULL, internal=True), prefixes)
-    update = oracle.BGP(data)[oracle.BGPUpdate]
-    assert [one.prefix for one in update.nlri] == [str(one) for one in prefixes]
-    by_type = {one.type_code: one.attribute for one in update.path_attr}
-    assert by_type.keys() == {1, 2, 3, 5, 8, 16, 32}
-    assert by_type[3].next_hop == "192.0.2.11"
-    assert by_type[5].local_pref == 250
-    (data,) = announce(Family.IPV6, HOP6, packed(hop=None), [cidr("2001:db8:1::/48")])
-    update = oracle.BGP(data)[oracle.BGPUpdate]
-    reach = update.path_attr[0].attribute
-    assert (reach.afi, reach.safi, reach.nh_v6_addr) == (2, 1, "2001:db8::11")
-    assert [one.prefix for one in reach.nlri] == ["2001:db8:1::/48"]
-    by_type = {one.type_code: one.attribute for one in update.path_attr}
-    assert by_type[2].segments[0].segment_value == [64496]
-
-
-def test_scapy_reads_a_withdraw_and_a_notification():
-    (data,) = withdraw(Family.IPV4, [cidr("203.0.113.0/24")])
-    update = oracle.BGP(data)[oracle.BGPUpdate]
-    assert [one.prefix for one in update.withdrawn_routes] == ["203.0.113.0/24"]
-    told = oracle.BGP(encode_notification(cease(2, "gone")))[oracle.BGPNotification]
-    assert (told.error_code, told.error_subcode) == (6, 2)
-
-
-def test_exabgp_itself_writes_the_same_ipv4_update():
-    from exabgp.bgp.message import Action, Update
-    from exabgp.bgp.message.open.asn import ASN
-    from exabgp.bgp.message.open.capability.negotiated import Negotiated
-    from exabgp.bgp.message.update.attribute import Attributes, NextHop
-    from exabgp.bgp.message.update.nlri.cidr import CIDR
-    from exabgp.bgp.message.update.nlri.inet import INET
-    from exabgp.protocol.family import AFI, SAFI
-    from exabgp.protocol.ip import IP
-
-    negotiated = Negotiated({"capability": {"aigp": False}})
-    negotiated.local_as, negotiated.peer_as, negotiated.asn4 = ASN(64496), ASN(65551), True
-    negotiated.families = [(AFI.ipv4, SAFI.unicast)]
-    prefixes = [Prefix(4, int(IPv4Address("198.18.0.0")) + n, 32) for n in range(2000)]
-    theirs = []
-    for prefix in prefixes:
-        one = INET(AFI.ipv4, SAFI.unicast, Action.ANNOUNCE)
-        one.cidr = CIDR(prefix.address.packed, prefix.length)
-        one.nexthop = IP.create(str(HOP))
-        theirs.append(one)
-    attributes = Attributes()
-    attributes.add(NextHop(str(HOP)))
-    expected = list(Update(theirs, attributes).messages(negotiated))
-    assert list(announce(Family.IPV4, HOP, packed(), prefixes)) == expected
 
 
 # --- Packing
