@@ -98,27 +98,23 @@ def session_report(
     absent: str,
     own: Address | None,
     other: Address | None,
-    observed: bool,
-    before: SessionReport | None,
 ) -> SessionReport:
     """Return what BGPSessionStatus should say.
 
     `status` is that of the session, None where none is held, and then `absent` says why. `wanted`
     are the routes that the peer is to have, which the session may not have heard of yet. `own`
-    and `other` are the ends of its connection. `observed` says that the peer's TCP has confirmed
-    every byte of the table; until then the routes that it had confirmed before stand.
+    and `other` are the ends of its connection.
     """
     up = status is not None and status.state is State.ESTABLISHED
     terms = status.terms if status is not None and up else None
     sent = status.routes_sent if status is not None and up else {}
+    confirmed = status.routes_confirmed if status is not None and up else {}
 
     def routes(family: Family) -> RouteCounts:
-        count = sent.get(family, 0)
-        confirmed = before.routes((family,)).acknowledged if before else 0
         return RouteCounts(
             wanted=wanted.get(family, 0),
-            sent=count,
-            acknowledged=count if observed else min(count, confirmed),
+            sent=sent.get(family, 0),
+            acknowledged=confirmed.get(family, 0),
         )
 
     return SessionReport(

@@ -81,8 +81,10 @@ class SessionStatus:
     """The last end, kept while the session is up."""
     routes_wanted: int
     routes_sent: Mapping[Family, int]
+    routes_confirmed: Mapping[Family, int]
+    """Those that the peer's TCP has acknowledged, as they are wished now."""
     unsendable: Mapping[Unsendable, int]
     table_sent: bool
     """The whole table and End-of-RIB have been handed to TCP in this session."""
-    last_route_byte: int
-    """Bytes handed to this session's TCP up to its last UPDATE; acknowledged means observed."""
+    observed: bool
+    """And the peer's TCP has acknowledged every byte up to the last UPDATE."""

@@ -75,6 +75,8 @@ class AdjRibOut:
         """What may differ, oldest first."""
         self._again: set[Prefix] = set()
         """What is sent although the peer was sent it."""
+        self._unconfirmed: set[Prefix] = set()
+        """Of what is sent: what the peer's TCP has not acknowledged, as far as we have looked."""
         self._egress: Egress | None = None
 
     @property
@@ -108,6 +110,7 @@ class AdjRibOut:
         self.unsendable.clear()
         self._dirty.clear()
         self._again.clear()
+        self._unconfirmed.clear()
         self._egress = None
         self.complete_since_open = False
 
@@ -116,6 +119,17 @@ class AdjRibOut:
         again = [prefix for prefix in self.sent if prefix.family is family]
         self._again.update(again)
         self._dirty.update(dict.fromkeys(again))
+
+    def confirm(self) -> None:
+        """Note that the peer's TCP has acknowledged everything that was sent."""
+        self._unconfirmed.clear()
+
+    def confirmed_of(self) -> Counter[Family]:
+        """Return how many routes of each family the peer has confirmed as they are wished now."""
+        wanted = self.wanted or {}
+        other = {one for one in self._dirty if wanted.get(one) != self.sent.get(one)}
+        lacking = self._unconfirmed | other.intersection(self.sent)
+        return self.sent_of - Counter(prefix.family for prefix in lacking)
 
     def take(self) -> tuple[bytes, ...]:
         """Return the next UPDATEs: withdraws, announcements and, after the first table, the ends."""
@@ -136,12 +150,14 @@ class AdjRibOut:
                 self.unsendable[prefix] = group
                 group = None
             if group is None or route is None:
+                self._unconfirmed.discard(prefix)
                 if self.sent.pop(prefix, None) is not None:
                     self.sent_of[family] -= 1
                     withdrawn.setdefault(family, []).append(prefix)
             elif prefix in self._again or self.sent.get(prefix) != route:
                 self.sent_of[family] += prefix not in self.sent
                 self.sent[prefix] = route
+                self._unconfirmed.add(prefix)
                 announced.setdefault(group, []).append(prefix)
             self._again.discard(prefix)
         messages = [one for family, each in withdrawn.items() for one in withdraw(family, each)]

@@ -139,6 +139,7 @@ class BgpSession:
         """TCP has not said yet that it took everything."""
         self._bytes = 0
         self._last_route_byte = 0
+        self._acknowledged = 0
         self._stopped = False
         self._outputs: list[Output] = []
 
@@ -183,6 +184,15 @@ class BgpSession:
         self._send_routes(now)
         return self._flush()
 
+    def acknowledge(self, count: int) -> None:
+        """Take how many bytes of the present connection the peer's TCP has acknowledged.
+
+        No event of TCP, so no input: it is told before somebody looks at the status.
+        """
+        self._acknowledged = count
+        if count >= self._last_route_byte:
+            self._routes.confirm()
+
     @property
     def deadline(self) -> Instant | None:
         """When a timer is due."""
@@ -191,6 +201,7 @@ class BgpSession:
     @property
     def status(self) -> SessionStatus:
         """How the session stands."""
+        table_sent = self._routes.complete_since_open and not self._routes.waiting
         return SessionStatus(
             state=self._state,
             since=self._since,
@@ -199,9 +210,10 @@ class BgpSession:
             down=self._down,
             routes_wanted=len(self._routes.wanted or ()),
             routes_sent=self._routes.sent_of.copy(),
+            routes_confirmed=self._routes.confirmed_of(),
             unsendable=Counter(self._routes.unsendable.values()),
-            table_sent=self._routes.complete_since_open and not self._routes.waiting,
-            last_route_byte=self._last_route_byte,
+            table_sent=table_sent,
+            observed=table_sent and self._acknowledged >= self._last_route_byte,
         )
 
     # --- What the peer sends
@@ -366,7 +378,7 @@ class BgpSession:
         self._terms = None
         self._own = {}
         self._unsent = False
-        self._bytes = self._last_route_byte = 0
+        self._bytes = self._last_route_byte = self._acknowledged = 0
 
     def _record(self, now: Instant, occurrence: _Occurrence) -> None:
         assert occurrence.down is not None

@@ -15,14 +15,16 @@ from ipaddress import ip_address
 from typing import Any, Self
 
 from lbctl.model.names import PeerName
+from lbctl.model.route import Prefix
 from speaker.agent.peering import Peering
 from speaker.drivers.node.bgp import BgpPeer
 from speaker.drivers.node.bgp_peers import BgpPeers
 from speaker.protocols.bgp_inputs import Changed
-from speaker.protocols.bgp_routes import Table
+from speaker.protocols.bgp_routes import Route, Table
 from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp import encode_open
 from speaker.wire.bgp_frame import KEEPALIVE
+from speaker.wire.bgp_messages import PathAttributes
 from tests.support.bgp import TABLE, Router, make_open, make_peer, prefixes_of, routes
 from tests.support.loop import eventually
 
@@ -35,7 +37,7 @@ class Peer:
     """A peer of ours on this machine that sends what a test tells it to."""
 
     def __init__(self, greeting: bytes = HELLO, *, deaf: bool = False, sips: int = 0) -> None:
-        """`deaf` reads nothing; `sips` reads no more than so many bytes at a time."""
+        """`deaf` reads nothing until `hear`; `sips` no more than so many bytes at a time."""
         self.router = Router()
         self.calls = 0
         self.ended = 0
@@ -44,7 +46,7 @@ class Peer:
         self.greeting = greeting
         self.deaf = deaf
         self.sips = sips
-        self._resume = asyncio.Event()
+        self._hears = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         listening = socket.socket()
@@ -66,17 +68,23 @@ class Peer:
         self.writer = writer
         self.router = Router(self.router)
         writer.write(self.greeting)
-        with contextlib.suppress(OSError):
-            while not self.deaf and (data := await reader.read(self.sips or 65536)):
-                self.router.read(data)
-                if self.sips:
-                    await asyncio.sleep(0)
         if self.deaf:
             assert isinstance(writer.transport, asyncio.Transport)
             writer.transport.pause_reading()
-            await self._resume.wait()
+            await self._hears.wait()
+            writer.transport.resume_reading()
+        with contextlib.suppress(OSError):
+            while data := await reader.read(self.sips or 65536):
+                self.router.read(data)
+                if self.sips:
+                    await asyncio.sleep(0)
         self.ended += 1
         writer.close()
+
+    def hear(self) -> None:
+        """Read what there is, and what comes."""
+        self.deaf = False
+        self._hears.set()
 
     def send(self, data: bytes) -> None:
         assert self.writer is not None
@@ -100,6 +108,16 @@ class Peer:
 def peering(peer: Peer, table: Table = TABLE, **changes: Any) -> Peering:
     given = {"address": HERE, "port": peer.port, "connect_retry_s": 1}
     return Peering(config=make_peer(**given | changes), table=table)
+
+
+def big_table(kind: int, size: int = 2000) -> dict[Prefix, Route]:
+    """Return enough bytes to fill every buffer between: a distinct attribute for each route."""
+    return {
+        prefix: Route(
+            attributes=PathAttributes(large_communities=tuple((kind, n, m) for m in range(60)))
+        )
+        for n, prefix in enumerate(routes(*(f"198.18.{n >> 8}.{n & 255}/32" for n in range(size))))
+    }
 
 
 def up(spoken: BgpPeer) -> Callable[[], bool]:

@@ -174,6 +174,16 @@ class Lan:
         """Set the bridge's end of a cable `up` or `down`: the host's end loses its carrier."""
         run("ip", "-n", self.switch, "link", "set", f"{link}-{host.number}", state)
 
+    @contextlib.contextmanager
+    def lossy(self, host: Host, link: str = "eth0") -> Iterator[None]:
+        """Drop every frame of a cable for the length of a block; no end loses its carrier."""
+        blocked = f"link set {link}-{host.number} type bridge_slave state".split()
+        run("ip", "-n", self.switch, *blocked, "0")
+        try:
+            yield
+        finally:
+            run("ip", "-n", self.switch, *blocked, "3")
+
     def close(self) -> None:
         for name in [*(host.namespace for host in self._hosts), self.switch]:
             run("ip", "netns", "del", name, check=False)

@@ -89,6 +89,8 @@ class BgpPeer:
 
     @property
     def status(self) -> SessionStatus:
+        if self._connection is not None:
+            self._session.acknowledge(self._connection.acknowledged)
         return self._session.status
 
     @property
@@ -102,11 +104,9 @@ class BgpPeer:
 
     @property
     def observed(self) -> bool:
-        """Whether the peer's TCP has acknowledged every byte up to the last UPDATE."""
-        status = self._session.status
-        if self._connection is None or not status.table_sent:
-            return False
-        return self._connection.acknowledged >= status.last_route_byte
+        """Whether the peer's TCP has acknowledged the last table that was wanted."""
+        waits = any(isinstance(one, Wanted) for one in self._inputs)
+        return self.status.observed and not waits
 
     def want(self, table: Table) -> None:
         """Make `table` what the peer is to have; the first one opens the session."""

@@ -98,6 +98,8 @@ class NodeSessions:
         self._due: dict[PeerName, float] = {}
         """When a status may be written next, for counts or after a failure."""
         self._urgent: set[PeerName] = set()
+        self._behind: dict[PeerName, float] = {}
+        """Since when an acknowledgement is missing."""
         self._counted: dict[int, tuple[Table, Counter[Family]]] = {}
         """The routes of tables by family; a table is held, so that no other has its id."""
         resource = table[BGP_SESSION_STATUS]
@@ -127,6 +129,7 @@ class NodeSessions:
             self.courses.setdefault(name, Course(since=now))
         for name in [name for name in self.courses if name not in speaking.peers]:
             del self.courses[name]
+            self._behind.pop(name, None)
         self.bgp.apply(speaking.peerings)
         self._awake.set()
 
@@ -147,7 +150,6 @@ class NodeSessions:
         """Yield what the cluster should know of each session now."""
         for name, peer in self._speaking.peers.items():
             held = self.bgp.peers.get(name)
-            found = self._shown_of(name)
             yield (
                 peer,
                 session_report(
@@ -159,8 +161,6 @@ class NodeSessions:
                     absent=self._speaking.absent.get(name, ""),
                     own=None if held is None else held.own_address,
                     other=None if held is None else held.config.address,
-                    observed=held is not None and held.observed,
-                    before=None if found is None else found.report,
                 ),
             )
 
@@ -192,13 +192,18 @@ class NodeSessions:
         wanted: dict[str, PeerName] = {}
         for peer, report in list(self.reports()):
             wanted[session_status_name(self._me.node, peer.name)] = peer.name
+            due = self._due.get(peer.name, 0.0)
             if self._is_under_way(peer.name):
                 waits.append(LOOK_EVERY_S)
+                # Most acknowledgements are a moment away: one write then says it all.
+                since = self._behind.setdefault(peer.name, loop.time())
+                due = max(due, since + LOOK_EVERY_S)
+            else:
+                self._behind.pop(peer.name, None)
             found = self._shown_of(peer.name)
             if found is not None and same_report(report, found.report):
                 self._urgent.discard(peer.name)
                 continue
-            due = self._due.get(peer.name, 0.0)
             if peer.name not in self._urgent and loop.time() < due:
                 waits.append(due - loop.time())
                 continue

@@ -11,14 +11,13 @@ import struct
 
 import pytest
 
+from lbctl.model.address import Family
 from speaker.protocols import bgp_session
 from speaker.protocols.bgp_report import Cause
-from speaker.protocols.bgp_routes import Route
 from speaker.wire.bgp import encode_open
 from speaker.wire.bgp_frame import KEEPALIVE, MessageType, encode_message
-from speaker.wire.bgp_messages import PathAttributes
 from tests.support.bgp import MESSAGES, TABLE, make_open, prefixes_of, routes
-from tests.support.bgp_tcp import HELLO, Peer, beside, up
+from tests.support.bgp_tcp import HELLO, Peer, beside, big_table, up
 from tests.support.loop import eventually, run
 
 PAUSE_S = 0.1
@@ -201,16 +200,6 @@ def test_a_flood_of_updates_is_drained_while_our_routes_leave():
     run(work())
 
 
-def big_table(kind, size=2000):
-    """Enough bytes to fill every buffer between: a distinct attribute for each route."""
-    return {
-        prefix: Route(
-            attributes=PathAttributes(large_communities=tuple((kind, n, m) for m in range(60)))
-        )
-        for n, prefix in enumerate(routes(*(f"198.18.{n >> 8}.{n & 255}/32" for n in range(size))))
-    }
-
-
 def test_a_peer_that_reads_slowly_gets_the_last_of_many_tables():
     async def work():
         tables = [big_table(kind, 400) for kind in range(5)]
@@ -245,6 +234,33 @@ def test_a_peer_that_stops_reading_costs_one_batch_and_is_given_up(monkeypatch):
                 if waiting is not None:
                     assert waiting.get_write_buffer_size() < 16 << 20
             assert spoken.status.down.cause is Cause.SEND_HOLD_TIMER
+
+    run(work())
+
+
+def test_what_a_deaf_peer_was_sent_is_observed_when_it_hears_again():
+    async def work():
+        async with Peer(deaf=True) as peer, beside(peer, table=big_table(0, 400)) as spoken:
+            # TCP has taken everything, and the peer's window holds a few of these 300 KiB.
+            await eventually(lambda: spoken.status.table_sent)
+            assert spoken.status.routes_sent == {Family.IPV4: 400}
+            assert not spoken.status.routes_confirmed
+            assert not spoken.observed
+            peer.hear()
+            await eventually(lambda: spoken.observed)
+            assert spoken.status.routes_confirmed == {Family.IPV4: 400}
+            assert len(peer.router.table) == 400
+
+    run(work())
+
+
+def test_a_table_that_the_session_has_not_looked_at_yet_is_not_observed():
+    async def work():
+        async with Peer() as peer, beside(peer) as spoken:
+            await eventually(lambda: spoken.observed)
+            spoken.want(routes("203.0.113.7/32"))
+            assert not spoken.observed
+            await eventually(lambda: spoken.observed)
 
     run(work())
 

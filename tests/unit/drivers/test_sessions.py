@@ -19,7 +19,7 @@ from speaker.agent.peering import NOBODY, Ground, Speaking, speak
 from speaker.drivers.node.gauges import session_samples
 from speaker.drivers.node.sessions import NodeSessions
 from tests.support.bgp_builders import make_bgp_advertisement, make_bgp_snapshot, make_peer
-from tests.support.bgp_tcp import Peer
+from tests.support.bgp_tcp import Peer, big_table
 from tests.support.builders import (
     make_endpoint,
     make_node,
@@ -114,6 +114,12 @@ def counts(number: int):
     return {**some, "ipv4": some, "ipv6": dict.fromkeys(names, 0)}
 
 
+def unheard(number: int):
+    """Return what differs while the peer has confirmed none of them."""
+    count = {"wanted": number, "sent": number, "acknowledged": 0}
+    return {**count, "ipv4": count}
+
+
 def test_a_session_is_told_from_its_state_to_its_routes():
     async def work():
         async with FakeApi() as api, Peer() as peer, node_sessions(api) as sessions:
@@ -140,6 +146,23 @@ def test_counts_follow_a_change_of_routes_without_any_event_of_the_session():
             sessions.consider(speaking(here(peer), services=3, before=first))
             await eventually(lambda: routes(api) == counts(3))
             assert peer.calls == 1
+
+    run(work())
+
+
+def test_routes_that_a_deaf_peer_was_sent_are_not_told_as_acknowledged_until_it_hears():
+    # 400 routes with their own communities are 300 KiB, and the peer's window is smaller.
+    table = big_table(0, 400)
+
+    async def work():
+        async with FakeApi() as api, Peer(deaf=True) as peer, node_sessions(api) as sessions:
+            given = speaking(here(peer))
+            (name,) = given.peerings
+            peering = replace(given.peerings[name], table=table)
+            sessions.consider(replace(given, peerings={name: peering}))
+            await eventually(lambda: routes(api) == {**counts(400), **unheard(400)})
+            peer.hear()
+            await eventually(lambda: routes(api) == counts(400))
 
     run(work())
 

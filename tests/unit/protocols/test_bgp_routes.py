@@ -147,6 +147,60 @@ def test_more_than_a_batch_is_sent_in_turns_and_ended_once():
     assert len(bench.router.ended) == 2
 
 
+# --- What the peer has confirmed
+
+
+OTHER = routes("198.51.100.1/32", "198.51.100.3/32", "2001:db8:1::1/128")
+"""As many routes as TABLE, one of them another."""
+EVERY_BYTE = 1 << 20
+
+
+def confirmed(bench):
+    return sum(bench.session.status.routes_confirmed.values())
+
+
+def test_a_route_is_confirmed_when_what_was_sent_is_acknowledged():
+    bench = Bench().reach(UP)
+    assert confirmed(bench) == 0
+    bench.session.acknowledge(EVERY_BYTE)
+    assert bench.session.status.routes_confirmed == {Family.IPV4: 2, Family.IPV6: 1}
+
+
+@pytest.mark.parametrize("stalled", [False, True], ids=["sent", "waiting"])
+@pytest.mark.parametrize(
+    ("table", "still"),
+    [
+        pytest.param(OTHER, 2, id="as-many-others"),
+        pytest.param(routes(*map(str, TABLE), local_preference=7), 0, id="other-attributes"),
+        pytest.param(routes("198.51.100.1/32"), 1, id="fewer"),
+        pytest.param({**TABLE, **OTHER}, 3, id="more"),
+        pytest.param(dict(TABLE), 3, id="the-same"),
+    ],
+)
+def test_a_change_leaves_confirmed_what_it_does_not_touch(table, still, stalled):
+    bench = Bench().reach(UP)
+    if stalled:
+        bench.stalled = True
+        bench.tell(Wanted(table={**TABLE, **routes("203.0.113.1/32")}))
+    bench.session.acknowledge(EVERY_BYTE)
+    bench.session.acknowledge(0)
+    bench.tell(Wanted(table=table))
+    assert confirmed(bench) == still
+    bench.drain()
+    bench.session.acknowledge(EVERY_BYTE)
+    assert confirmed(bench) == len(table)
+
+
+def test_a_new_session_has_confirmed_nothing():
+    bench = Bench().reach(UP)
+    bench.session.acknowledge(EVERY_BYTE)
+    bench.tell(CLOSED)
+    bench.advance(5)
+    bench.reach(UP)
+    assert bench.session.status.routes_sent
+    assert confirmed(bench) == 0
+
+
 # --- Next hops and families
 
 

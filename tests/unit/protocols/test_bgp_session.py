@@ -504,6 +504,22 @@ def test_a_peer_that_reads_again_has_the_whole_send_hold_time_anew():
     assert bench.state is State.ESTABLISHED
 
 
+def test_a_table_is_observed_when_its_last_byte_was_acknowledged():
+    bench = Bench().reach(State.ESTABLISHED)
+    count = sum(len(frame.body) + 19 for frame in bench.router.frames)
+    bench.session.acknowledge(count - 1)
+    assert not bench.session.status.observed
+    bench.session.acknowledge(count)
+    assert bench.session.status.observed
+    bench.stalled = True
+    bench.tell(Wanted(table={}))
+    assert not bench.session.status.observed, "a withdraw is a part of the table"
+    bench.session.acknowledge(count + 4096)
+    assert bench.session.status.observed
+    bench.tell(Wanted(table=TABLE))
+    assert not bench.session.status.observed, "it waits for TCP"
+
+
 def test_the_status_says_what_the_session_has_agreed_on_and_sent():
     bench = Bench().reach(State.ESTABLISHED)
     status = bench.session.status
@@ -512,6 +528,5 @@ def test_the_status_says_what_the_session_has_agreed_on_and_sent():
     assert status.routes_sent == {Family.IPV4: 2, Family.IPV6: 1}
     assert status.next_hops == {Family.IPV4: LINK[0], Family.IPV6: LINK[1]}
     assert status.terms.peer.identifier == PEER
-    assert status.last_route_byte > 0
     assert bench.session.counts.established == 1
     assert bench.tell(Drained()) == []
