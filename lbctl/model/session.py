@@ -28,6 +28,16 @@ class SessionState(enum.StrEnum):
     ESTABLISHED = "Established"
 
 
+class Asked(enum.StrEnum):
+    """Name what of a BGPPeer the node's own kernel has refused; the session's message begins so."""
+
+    PEER_ADDRESS = "peer address"
+    SOURCE_ADDRESS = "source address"
+    INTERFACE = "interface"
+    GTSM = "GTSM"
+    PASSWORD = "the MD5 password"  # noqa: S105 - words, no secret
+
+
 class Direction(enum.StrEnum):
     """Name who sent a NOTIFICATION."""
 

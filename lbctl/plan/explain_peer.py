@@ -17,7 +17,7 @@ from lbctl.model.names import NodeName, ObjectKey, PeerName
 from lbctl.model.outcome import Refused
 from lbctl.model.peer import BGPPeer
 from lbctl.model.reason import Reason
-from lbctl.model.session import Direction, SessionReport, SessionState
+from lbctl.model.session import Asked, Direction, SessionReport, SessionState
 from lbctl.model.snapshot import Snapshot
 from lbctl.plan.advertisements import unknown_communities
 from lbctl.plan.bgp_objects import judge_bgp
@@ -224,6 +224,22 @@ _ADVICE_WHEN_SENT: Final = {
 """Where it means another thing when it is this node that sends it."""
 
 
+_ADVICE_HERE: Final = {
+    Asked.PEER_ADDRESS: "The node cannot call this address family: give its link an address and a "
+    "route of the family, or set spec.peerAddress of the BGPPeer to an address of the router in a "
+    "family that the node has; leave nodes without it out with spec.nodeSelectors.",
+    Asked.SOURCE_ADDRESS: "The node does not have this address: correct spec.sourceAddress of the "
+    "BGPPeer, or drop it, and the node's kernel chooses; an address of one node needs "
+    "spec.nodeSelectors.",
+    Asked.INTERFACE: "The node has no such link: correct spec.interface of the BGPPeer, or leave the "
+    "node out with spec.nodeSelectors.",
+    Asked.GTSM: "The node's kernel refuses GTSM: drop spec.ttlSecurityHops of the BGPPeer.",
+    Asked.PASSWORD: "The node's kernel refuses the password: it must have 1 to 80 bytes, and the "
+    "kernel TCP-MD5.",
+}
+"""Where the node's own kernel refuses the call, so that the router has nothing to do with it."""
+
+
 def session_advice(report: SessionReport) -> str:
     """Return what to do about a session; empty if it stands."""
     if report.state is SessionState.ESTABLISHED:
@@ -238,4 +254,7 @@ def session_advice(report: SessionReport) -> str:
             for table in tables:
                 if number in table:
                     return table[number]
+    for asked, advice in _ADVICE_HERE.items():
+        if report.message.startswith(asked):
+            return advice
     return _UNANSWERED if report.state is SessionState.CONNECT else ""

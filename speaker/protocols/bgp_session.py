@@ -299,6 +299,8 @@ class BgpSession:
                 detail = f"no answer within {self._config.connect_retry_s} s"
                 if self._source is not None:
                     detail += f" to a call from {self._source}"
+                    if self._source.is_link_local and not self._config.address.is_link_local:
+                        detail += ", as this node has no other address of the family"
                 if self._failures + 1 >= TIMEOUTS_TO_ADVISE:
                     detail += f"; {_ADVICE}"
                 down = Down(cause=Cause.CONNECT_TIMEOUT, detail=detail)

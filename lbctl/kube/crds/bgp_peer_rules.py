@@ -91,7 +91,8 @@ RULES: Final = (
     Rule(
         cel=f"!{_said('sourceAddress')} || !{_said('peerAddress')} || "
         "self.sourceAddress.contains(':') == self.peerAddress.contains(':')",
-        message="sourceAddress and peerAddress must be of one family",
+        message="sourceAddress and peerAddress must be of one family; correct one of them, or drop "
+        "sourceAddress",
         holds=_one_family,
     ),
     Rule(

@@ -26,6 +26,7 @@ from speaker.drivers.node.bgp_socket import (
     PeerSocketError,
     peer_socket,
     socket_address,
+    towards,
     unacknowledged,
 )
 from speaker.protocols.bgp_inputs import (
@@ -198,7 +199,9 @@ class BgpPeer:
     async def _call(self, opened: socket.socket) -> None:
         address = socket_address(self.config)
         try:
-            opened.connect(address)
+            # What is said at once is said by this node; later it may be a router's word.
+            with towards(self.config):
+                opened.connect(address)
         except BlockingIOError:
             self._tell(Calling(source=_own_address(opened)))
             # A second connect() of a call that is under way joins it.

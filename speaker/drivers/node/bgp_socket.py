@@ -7,6 +7,7 @@ since Linux 5.7). Called by `speaker.drivers.node.bgp`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import socket
 import struct
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
+from lbctl.model.session import Asked
 from speaker.protocols.bgp_peer import PeerConfig
 
 _TCP_MD5SIG: Final = 14
@@ -24,6 +26,8 @@ _IPV6_MINHOPCOUNT: Final = 73
 _CS6: Final = 0xC0
 """DSCP "network control", which routers give BGP among themselves."""
 MAX_PASSWORD: Final = 80
+_NOWHERE: Final = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What a kernel says at once that has no route or no address of the peer's family."""
 
 
 class PeerSocketError(Exception):
@@ -38,7 +42,8 @@ def peer_socket(config: PeerConfig) -> socket.socket:
 
     """
     version4 = isinstance(config.address, IPv4Address)
-    opened = socket.socket(socket.AF_INET if version4 else socket.AF_INET6, socket.SOCK_STREAM)
+    with towards(config):
+        opened = socket.socket(socket.AF_INET if version4 else socket.AF_INET6, socket.SOCK_STREAM)
     try:
         opened.setblocking(False)
         _configure(opened, config, version4=version4)
@@ -53,21 +58,21 @@ def _configure(opened: socket.socket, config: PeerConfig, *, version4: bool) -> 
     level = socket.IPPROTO_IP if version4 else socket.IPPROTO_IPV6
     opened.setsockopt(level, socket.IP_TOS if version4 else socket.IPV6_TCLASS, _CS6)
     if config.interface is not None:
-        with _asked(f"interface {config.interface!r}"):
+        with _asked(f"{Asked.INTERFACE} {config.interface!r}"):
             name = config.interface.encode()
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
     ttl = 255 if config.gtsm_hops is not None else config.ttl
     if ttl is not None:
         opened.setsockopt(level, socket.IP_TTL if version4 else socket.IPV6_UNICAST_HOPS, ttl)
     if config.gtsm_hops is not None:
-        with _asked("GTSM"):
+        with _asked(Asked.GTSM):
             least = _IP_MINTTL if version4 else _IPV6_MINHOPCOUNT
             opened.setsockopt(level, least, 256 - config.gtsm_hops)
     if config.password is not None:
-        with _asked("the MD5 password"):
+        with _asked(Asked.PASSWORD):
             opened.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG, _md5(config, version4=version4))
     if config.source is not None:
-        with _asked(f"source address {config.source}"):
+        with _asked(f"{Asked.SOURCE_ADDRESS} {config.source}"):
             opened.bind(_address(config, str(config.source), 0))
 
 
@@ -77,6 +82,27 @@ def _asked(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise PeerSocketError(f"{what}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def towards(config: PeerConfig) -> Iterator[None]:
+    """Name the peer's address where this node has no way to it, which is no fault of the router.
+
+    Raises:
+        PeerSocketError: there is no address or route of its family here.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        family = f"IPv{config.address.version}"
+        why = (
+            f"{Asked.PEER_ADDRESS} {config.address}: {error.strerror}; this node has no {family} "
+            f"address, or no {family} route to it"
+        )
+        raise PeerSocketError(why) from error
 
 
 def socket_address(config: PeerConfig) -> tuple[str | int, ...]:
@@ -96,7 +122,7 @@ def _address(config: PeerConfig, address: str, port: int) -> tuple[str | int, ..
     # Only a link-local address needs the link; the kernel refuses it for some others.
     if config.interface is None or not bare.startswith("fe80"):
         return bare, port, 0, 0
-    with _asked(f"interface {config.interface!r}"):
+    with _asked(f"{Asked.INTERFACE} {config.interface!r}"):
         return bare, port, 0, socket.if_nametoindex(config.interface)
 
 

@@ -10,7 +10,7 @@ import pytest
 from lbctl.model.names import NodeName
 from lbctl.model.pods import Backing
 from lbctl.model.reason import Reason
-from lbctl.model.session import Direction, NotificationReport, SessionReport, SessionState
+from lbctl.model.session import Asked, Direction, NotificationReport, SessionReport, SessionState
 from lbctl.model.snapshot import EVERYTHING, Snapshot
 from lbctl.plan.address_uses import address_uses, explain_address
 from lbctl.plan.allocation import EMPTY, plan
@@ -288,6 +288,26 @@ def down(message: str, code: int = 0, subcode: int = 0, text: str = "") -> Sessi
 )
 def test_advice_follows_what_ended_the_session(report, words):
     assert session_advice(report).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cure"),
+    [
+        (Asked.PEER_ADDRESS, "set spec.peerAddress of the BGPPeer"),
+        (Asked.SOURCE_ADDRESS, "correct spec.sourceAddress of the BGPPeer"),
+        (Asked.INTERFACE, "correct spec.interface of the BGPPeer"),
+        (Asked.GTSM, "drop spec.ttlSecurityHops of the BGPPeer"),
+        (Asked.PASSWORD, "1 to 80 bytes"),
+    ],
+)
+def test_what_the_nodes_own_kernel_refuses_is_not_looked_for_on_the_router(asked, cure):
+    assert cure in session_advice(down(f"{asked} of ours: no"))
+    assert "router is up" in session_advice(down(f"the peer says: {asked}"))
+
+
+def test_everything_that_a_kernel_may_refuse_has_advice():
+    odd = [asked for asked in Asked if "router is up" in session_advice(down(f"{asked}: no"))]
+    assert odd == []
 
 
 def test_a_session_that_stands_or_is_not_called_needs_no_advice_of_ours():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
 from lbctl.model.address import Family
 from speaker.protocols.bgp_inputs import (
+    Calling,
     Changed,
     Connect,
     Connected,
@@ -479,6 +480,26 @@ def test_a_peer_that_reads_nothing_gets_one_batch_and_then_the_latest_wish():
     assert bench.router.updates == seen
     bench.drain()
     assert prefixes_of(bench.router.table) == ["198.51.100.149/32"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "source", "lacking"),
+    [
+        ("2001:db8::1", "fe80::11", True),
+        ("2001:db8::1", "2001:db8::11", False),
+        ("fe80::1", "fe80::11", False),
+        ("192.0.2.1", "192.0.2.11", False),
+    ],
+)
+def test_a_call_without_an_answer_names_its_source_and_whether_the_node_lacks_the_family(
+    peer, source, lacking
+):
+    bench = Bench(make_peer(address=ip_address(peer), interface="eth0")).reach(State.CONNECT)
+    bench.tell(Calling(source=ip_address(source)))
+    bench.advance(bench.config.connect_retry_s)
+    detail = bench.session.status.down.detail
+    assert f"to a call from {source}" in detail
+    assert ("no other address of the family" in detail) is lacking
 
 
 def test_a_peer_that_reads_nothing_is_given_up_after_the_send_hold_time():
