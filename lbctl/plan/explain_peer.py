@@ -174,6 +174,16 @@ _UNANSWERED: Final = (
     "and AS; a filter between the two, or another password, gives no answer either."
 )
 
+_SILENT: Final = (
+    "Something takes the call there and does not go on: look whether it is the router's BGP, whether "
+    "that knows this node as its neighbor, by address and AS, and at its load and log."
+)
+_BY_STATE: Final = {
+    SessionState.CONNECT: _UNANSWERED,
+    SessionState.OPEN_SENT: _SILENT,
+    SessionState.OPEN_CONFIRM: _SILENT,
+}
+
 _NO_BGP: Final = (
     "What answers there speaks no proper BGP: look whether spec.peerAddress and spec.peerPort are "
     "the router's, and what stands between the two."
@@ -257,4 +267,4 @@ def session_advice(report: SessionReport) -> str:
     for asked, advice in _ADVICE_HERE.items():
         if report.message.startswith(asked):
             return advice
-    return _UNANSWERED if report.state is SessionState.CONNECT else ""
+    return _BY_STATE.get(report.state, "")

@@ -4,16 +4,18 @@ Intent, sent and observed are told apart: routes wanted are the plan's, sent tho
 given, acknowledged those that the peer's TCP has confirmed. A session that does not come up is
 called again every few seconds; the report has no field that moves with each attempt, so it is
 written once. Its state is Established, Connect while the peer is called again and again, or Idle
-while it is not called at all. Called by `speaker.drivers.node.sessions`.
+while it is not called at all. OpenSent and OpenConfirm are told when they last: then the peer has
+taken the call and does not answer; a handshake that goes on costs no write. Called by `speaker.drivers.node.sessions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from lbctl.model.address import Address, Family
-from lbctl.model.membership import Member
+from lbctl.model.membership import Instant, Member
 from lbctl.model.peer import BGPPeer
 from lbctl.model.session import (
     Direction,
@@ -27,6 +29,9 @@ from speaker.protocols.bgp_peer import Terms
 from speaker.protocols.bgp_report import Cause, Down, SessionStatus
 from speaker.protocols.bgp_routes import Unsendable
 from speaker.protocols.bgp_transitions import State
+
+LASTING_S: Final = 1.0
+"""How long a state between the call and Established lasts before it is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,7 @@ def session_report(
     peer: BGPPeer,
     course: Course,
     *,
+    now: Instant,
     status: SessionStatus | None,
     wanted: Mapping[Family, int],
     absent: str,
@@ -121,9 +127,9 @@ def session_report(
         node=me.node,
         peer=peer.name,
         incarnation=me.incarnation,
-        state=_state(up, status),
+        state=_state(now, status),
         since=course.since,
-        message=_message(up, status, absent, course),
+        message=_message(now, status, absent, course),
         local_address=own if up else None,
         peer_address=other or peer.address,
         interface=peer.interface or "",
@@ -140,17 +146,38 @@ def session_report(
     )
 
 
-def _state(up: bool, status: SessionStatus | None) -> SessionState:
-    if up:
+def told_from(status: SessionStatus) -> Instant | None:
+    """Return when a state between the call and Established is to be told; None: it is no such."""
+    return status.since + LASTING_S if status.state in _HANDSHAKE else None
+
+
+_HANDSHAKE: Mapping[State, tuple[SessionState, str]] = {
+    State.OPEN_SENT: (
+        SessionState.OPEN_SENT,
+        "the peer has taken the call and not answered our OPEN",
+    ),
+    State.OPEN_CONFIRM: (SessionState.OPEN_CONFIRM, "the peer has not confirmed our OPEN"),
+}
+
+
+def _state(now: Instant, status: SessionStatus | None) -> SessionState:
+    if status is None:
+        return SessionState.IDLE
+    if status.state is State.ESTABLISHED:
         return SessionState.ESTABLISHED
-    return SessionState.IDLE if status is None else SessionState.CONNECT
+    told = told_from(status)
+    return SessionState.CONNECT if told is None or now < told else _HANDSHAKE[status.state][0]
 
 
-def _message(up: bool, status: SessionStatus | None, absent: str, course: Course) -> str:
+def _message(now: Instant, status: SessionStatus | None, absent: str, course: Course) -> str:
     if status is None:
         return absent
-    if not up:
-        return _why(course.down) if course.down is not None else "the peer is being called"
+    if status.state is not State.ESTABLISHED:
+        if course.down is not None:
+            return _why(course.down)
+        told = told_from(status)
+        lasting = told is not None and now >= told
+        return _HANDSHAKE[status.state][1] if lasting else "the peer is being called"
     return "; ".join(
         f"{count} routes are not sent: {_WHY[why]}"
         for why, count in sorted(status.unsendable.items())

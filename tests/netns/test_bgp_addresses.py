@@ -26,6 +26,7 @@ def report_on(spoken):
         ME,
         make_peer(),
         course,
+        now=spoken.peer.status.since,
         status=spoken.peer.status,
         wanted={},
         absent="",

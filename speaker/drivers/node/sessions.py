@@ -42,7 +42,7 @@ from lbctl.model.node import Owner
 from lbctl.model.peer import BGPPeer
 from lbctl.model.session import SessionReport
 from speaker.agent.peering import NOBODY, Speaking
-from speaker.agent.sessions import Course, Turn, course_after, session_report
+from speaker.agent.sessions import Course, Turn, course_after, session_report, told_from
 from speaker.drivers.node.bgp_peers import BgpPeers
 from speaker.protocols.bgp_inputs import Changed
 from speaker.protocols.bgp_routes import Table
@@ -148,6 +148,7 @@ class NodeSessions:
 
     def reports(self) -> Iterator[tuple[BGPPeer, SessionReport]]:
         """Yield what the cluster should know of each session now."""
+        now = asyncio.get_running_loop().time()
         for name, peer in self._speaking.peers.items():
             held = self.bgp.peers.get(name)
             yield (
@@ -156,6 +157,7 @@ class NodeSessions:
                     self._me,
                     peer,
                     self.courses[name],
+                    now=now,
                     status=None if held is None else held.status,
                     wanted=self._wanted(name),
                     absent=self._speaking.absent.get(name, ""),
@@ -169,9 +171,10 @@ class NodeSessions:
         if course is None:
             return
         self.courses[name], turn = course_after(course, change, rfc3339(self._wall()))
+        # Also a state that is not told, or not yet: `_write_all` looks when it will be.
+        self._awake.set()
         if turn is not None:
             self._urgent.add(name)
-            self._awake.set()
             self._record(name, turn)
 
     async def _tell(self) -> None:
@@ -193,6 +196,10 @@ class NodeSessions:
         for peer, report in list(self.reports()):
             wanted[session_status_name(self._me.node, peer.name)] = peer.name
             due = self._due.get(peer.name, 0.0)
+            held = self.bgp.peers.get(peer.name)
+            told_at = None if held is None else told_from(held.status)
+            if told_at is not None and told_at > loop.time():
+                waits.append(told_at - loop.time())
             if self._is_under_way(peer.name):
                 waits.append(LOOK_EVERY_S)
                 # Most acknowledgements are a moment away: one write then says it all.

@@ -12,7 +12,7 @@ from lbctl.model.membership import Member
 from lbctl.model.names import Incarnation, NodeName
 from lbctl.model.session import Direction, RouteCounts, SessionState
 from lbctl.plan.explain_peer import session_advice
-from speaker.agent.sessions import Course, course_after, session_report
+from speaker.agent.sessions import LASTING_S, Course, course_after, session_report
 from speaker.protocols.bgp_inputs import Changed
 from speaker.protocols.bgp_report import Cause, Down
 from speaker.protocols.bgp_transitions import State
@@ -77,6 +77,7 @@ WANTED = Counter({Family.IPV4: 2, Family.IPV6: 1})
 
 def report(status, course=BEGIN, **fields):
     values = {
+        "now": status.since if status is not None else 0.0,
         "wanted": WANTED,
         "absent": "",
         "own": None,
@@ -124,6 +125,26 @@ def test_a_peer_that_is_called_in_vain_says_why_and_nothing_that_moves():
     assert told.message == "Connection refused"
     bench.reach(State.OPEN_SENT)
     assert report(bench.session.status, course).state is SessionState.CONNECT
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "words"),
+    [
+        (State.CONNECT, SessionState.CONNECT, "the peer is being called"),
+        (State.OPEN_SENT, SessionState.OPEN_SENT, "not answered our OPEN"),
+        (State.OPEN_CONFIRM, SessionState.OPEN_CONFIRM, "not confirmed our OPEN"),
+    ],
+)
+def test_a_handshake_is_told_when_it_stands_still_and_not_while_it_goes_on(state, told, words):
+    status = Bench().reach(state).session.status
+    fast = report(status, now=status.since + LASTING_S - 0.1)
+    assert (fast.state, fast.message) == (SessionState.CONNECT, "the peer is being called")
+    slow = report(status, now=status.since + LASTING_S)
+    assert slow.state is told
+    assert words in slow.message
+    assert session_advice(slow)
+    again, _ = course_after(BEGIN, failed("nothing heard for 30 s"), LATER)
+    assert report(status, again, now=status.since + LASTING_S).message == "nothing heard for 30 s"
 
 
 def test_a_peer_that_is_not_called_says_what_is_missing():

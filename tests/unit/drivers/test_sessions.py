@@ -18,6 +18,10 @@ from lbctl.model.snapshot import EVERYTHING
 from speaker.agent.peering import NOBODY, Ground, Speaking, speak
 from speaker.drivers.node.gauges import session_samples
 from speaker.drivers.node.sessions import NodeSessions
+from speaker.protocols import bgp_session
+from speaker.wire.bgp import encode_open
+from speaker.wire.bgp_frame import KEEPALIVE
+from tests.support.bgp import make_open
 from tests.support.bgp_builders import make_bgp_advertisement, make_bgp_snapshot, make_peer
 from tests.support.bgp_tcp import Peer, big_table
 from tests.support.builders import (
@@ -163,6 +167,24 @@ def test_routes_that_a_deaf_peer_was_sent_are_not_told_as_acknowledged_until_it_
             await eventually(lambda: routes(api) == {**counts(400), **unheard(400)})
             peer.hear()
             await eventually(lambda: routes(api) == counts(400))
+
+    run(work())
+
+
+def test_a_peer_that_takes_the_call_and_says_nothing_is_shown_as_open_sent(monkeypatch):
+    monkeypatch.setattr(bgp_session, "OPEN_HOLD_S", 3.0)
+
+    async def work():
+        async with FakeApi() as api, Peer(greeting=b"") as peer, node_sessions(api) as sessions:
+            sessions.consider(speaking(here(peer)))
+            await eventually(lambda: status(api).get("state") == "OpenSent")
+            assert "not answered our OPEN" in status(api)["message"]
+            await eventually(lambda: status(api).get("state") == "Connect")
+            assert "nothing heard for 3 s" in status(api)["message"]
+            peer.greeting = encode_open(make_open())
+            await eventually(lambda: status(api).get("state") == "OpenConfirm")
+            peer.send(KEEPALIVE)
+            await eventually(lambda: status(api).get("state") == "Established")
 
     run(work())
 
