@@ -30,6 +30,9 @@ RUNS: Final = 3
 QUIET_S: Final = 12.0
 """How long nothing may fail before an ending counts as one without loss."""
 AWAY_S: Final = 10.0
+NODE_GRACE_S: Final = 40
+"""Kubernetes' own default. A node that cannot reach the API server for longer is NotReady when
+that is back, and so are its Pods."""
 LINGER_S: Final = 8
 """How long a Pod that is told to end serves on: longer than a route takes to leave."""
 ON_EACH_NODE: Final = {
@@ -72,7 +75,12 @@ class Ending:
 
 def figures(progress: Progress) -> list[Figure]:
     spec = LabSpec(
-        name=NAME, directory=records.directory(NAME), nodes=NODES, routers=(Router.FRR,), ecmp=True
+        name=NAME,
+        directory=records.directory(NAME),
+        nodes=NODES,
+        routers=(Router.FRR,),
+        ecmp=True,
+        node_grace_s=NODE_GRACE_S,
     )
     try:
         lab.up(spec, progress)

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.bgp_speaker import prefix
@@ -85,14 +85,34 @@ class Rivals:
 
     @contextlib.contextmanager
     def gobgp(self) -> Iterator[None]:
+        with self.gobgp_calling(()) as (_, told):
+            told("neighbor", "add", self._router.address, "as", str(THEIRS))
+            yield
+
+    @contextlib.contextmanager
+    def gobgp_calling(
+        self, calls: Sequence[tuple[object, object]]
+    ) -> Iterator[tuple[int, Callable[..., str]]]:
+        """Yield GoBGP with the whole table, its process's id, and what speaks to it.
+
+        It makes the `calls` from the beginning: its own address and the router's of each.
+        """
         settings, own = self._folder / "gobgp.toml", self._host.address
+        neighbors = "".join(
+            f'[[neighbors]]\nconfig = {{ neighbor-address = "{theirs}", peer-as = {THEIRS} }}\n'
+            f'transport.config.local-address = "{ours}"\n'
+            f"timers.config = {{ hold-time = 3, keepalive-interval = 1, connect-retry = 1 }}\n"
+            for ours, theirs in calls
+        )
         settings.write_text(
             f'[global.config]\nas = {OURS}\nrouter-id = "198.51.100.222"\nport = {_FEED_PORT}\n'
             f'[[neighbors]]\n[neighbors.config]\nneighbor-address = "{own}"\n'
-            f"peer-as = {_FEEDER}\n[neighbors.transport.config]\npassive-mode = true\n"
+            f"peer-as = {_FEEDER}\n[neighbors.transport.config]\npassive-mode = true\n{neighbors}"
         )
         with (
-            self._started("gobgpd", "-f", str(settings), "--api-hosts", "127.0.0.1:50051"),
+            self._started(
+                "gobgpd", "-f", str(settings), "--api-hosts", "127.0.0.1:50051"
+            ) as process,
             self._speaking(own, _FEED_PORT, _FEEDER, OURS),
         ):
             tell = ("ip", "netns", "exec", self._host.namespace, "gobgp")
@@ -107,8 +127,7 @@ class Rivals:
                 within_s=60,
                 what="GoBGP's own table",
             )
-            told("neighbor", "add", self._router.address, "as", str(THEIRS))
-            yield
+            yield process.pid, told
 
     def _speaking(
         self, peer: str, port: int, asn: int, theirs: int

@@ -2,6 +2,7 @@
 
 One node, one FRR, the API server of the tests: what the speaker holds is what it holds in a
 cluster. FRR tells 100 neighbors apart by 100 source addresses, and counts their sessions itself.
+After each turn GoBGP tells the same routes to the same neighbors; it knows nothing of Services.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any, Final
 from lbctl.lab.records import Progress
 from tests.bench import processes
 from tests.bench.bgp_meter import Vty, asked
+from tests.bench.bgp_rivals import Rivals
 from tests.bench.figures import Figure, median, p99
 from tests.support.bgp import OURS, THEIRS
-from tests.support.lan import eventually
+from tests.support.lan import Host, eventually
 from tests.support.routers import Frr, router
 from tests.support.speaker_lan import NAMESPACE, SpeakerLan, SpeakerNode
 
@@ -50,6 +52,7 @@ class World:
 
     lan: SpeakerLan
     node: SpeakerNode
+    tor: Host
     vty: Vty
     frr: Frr
 
@@ -70,6 +73,7 @@ class World:
 
 def figures(progress: Progress) -> list[Figure]:
     resets, peers_mib, services_mib, highest_mib = [], [], [], []
+    gobgp_peers_mib, gobgp_services_mib = [], []
     for turn in range(1, RUNS + 1):
         progress(f"turn {turn} of {RUNS}: {PEERS} peers with {ROUTES:,} routes each")
         with _world(PEERS, ROUTES) as world:
@@ -81,6 +85,7 @@ def figures(progress: Progress) -> list[Figure]:
             _change_for(world, WATCHED_S)
             resets.append(float(sum(world.established()) - PEERS))
             peers_mib.append(world.mib("VmHWM"))
+            gobgp_peers_mib.append(_gobgp_mib(world, PEERS, ROUTES))
     for turn in range(1, RUNS + 1):
         progress(f"turn {turn} of {RUNS}: {SERVICES:,} Services, one peer")
         with _world(1, SERVICES) as world:
@@ -89,6 +94,7 @@ def figures(progress: Progress) -> list[Figure]:
             time.sleep(_SETTLE_S)
             services_mib.append(world.mib())
             highest_mib.append(world.mib("VmHWM"))
+            gobgp_services_mib.append(_gobgp_mib(world, 1, SERVICES))
     return [
         Figure(
             name=f"{PEERS} peers x {ROUTES:,} routes, hold time {HOLD_S} s, "
@@ -100,19 +106,42 @@ def figures(progress: Progress) -> list[Figure]:
             budget="0",
             holds=max(resets) == 0,
         ),
-        _memory(f"{PEERS} peers x {ROUTES:,} routes, highest", peers_mib, PEERS_MIB),
+        _memory(
+            f"{PEERS} peers x {ROUTES:,} routes, highest", peers_mib, PEERS_MIB, gobgp_peers_mib
+        ),
         _memory(f"{SERVICES:,} Services, one peer, settled", services_mib, SERVICES_MIB),
-        _memory(f"{SERVICES:,} Services, one peer, highest", highest_mib, SERVICES_MIB),
+        _memory(
+            f"{SERVICES:,} Services, one peer, highest",
+            highest_mib,
+            SERVICES_MIB,
+            gobgp_services_mib,
+        ),
     ]
 
 
-def _memory(name: str, mib: Sequence[float], budget: float) -> Figure:
+def _gobgp_mib(world: World, peers: int, routes: int) -> float:
+    """Return what GoBGP has taken at most to tell the same routes to the same neighbors."""
+    world.node.kill()
+    eventually(lambda: not any(world.received()), within_s=_WITHIN_S, what="nobody tells FRR")
+    calls = [(_OURS + number, _THEIRS + number) for number in range(peers)]
+    with tempfile.TemporaryDirectory() as folder:
+        rivals = Rivals(world.node.host, world.tor, Path(folder), routes)
+        with rivals.gobgp_calling(calls) as (process, _):
+            _wait(world, peers, routes)
+            return processes.resident_mib(process, "VmHWM")
+
+
+def _memory(name: str, mib: Sequence[float], budget: float, gobgp: Sequence[float] = ()) -> Figure:
     return Figure(
         name=f"resident memory of lb-speaker, {name}",
         unit="MiB",
         runs=len(mib),
         median=median(mib),
         p99=p99(mib),
+        peer=median(gobgp) if gobgp else None,
+        peer_p99=p99(gobgp) if gobgp else None,
+        peer_name="GoBGP, told the routes" if gobgp else "",
+        ratio=median(mib) / median(gobgp) if gobgp else None,
         budget=f"p99 <= {budget:g} MiB",
         holds=p99(mib) <= budget,
     )
@@ -131,7 +160,7 @@ def _world(peers: int, services: int) -> Iterator[World]:
             with router(Frr, tor, _lines(peers)) as frr:
                 frr.settled(str(_OURS + peers - 1))
                 with asked(frr.folder) as vty:
-                    yield World(lan=lan, node=node, vty=vty, frr=frr)
+                    yield World(lan=lan, node=node, tor=tor, vty=vty, frr=frr)
         finally:
             lan.close()
 
