@@ -262,10 +262,13 @@ async def _until_stopped(
         return
     log.info("stopping: handing over")
     loop.stop()
-    try:
-        async with asyncio.timeout(HANDOVER_S + wait_s):
-            await loop.done.wait()
-    except TimeoutError:
+    done = asyncio.create_task(loop.done.wait())
+    # A loop that fails meanwhile hands nothing over; its peers are told of the end all the same.
+    await asyncio.wait(
+        {done, running}, timeout=HANDOVER_S + wait_s, return_when=asyncio.FIRST_COMPLETED
+    )
+    if not done.done():
+        done.cancel()
         log.warning("not everything was handed over within %.0f s", HANDOVER_S + wait_s)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_S):

@@ -119,7 +119,8 @@ PEER = Section(
         ),
         _peer(
             "ebgpMultiHop",
-            "refused for a peer of our own AS; without it the TTL is 1",
+            "refused for a peer of our own AS; without it the TTL is 1, as in MetalLB's FRR modes (its native "
+            "mode limits none)",
             "peering::test_the_ttl_keeps_an_external_session_to_its_link",
         ),
         _peer("ttlSecurityHops", "ours: GTSM", "bgp_matrix::test_gtsm_on_both_ends"),

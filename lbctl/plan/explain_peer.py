@@ -171,7 +171,8 @@ def _asn(peer: BGPPeer) -> str:
 
 _UNANSWERED: Final = (
     "Look whether the router is up, has BGP enabled and knows this node as its neighbor, by address "
-    "and AS; a filter between the two, or another password, gives no answer either."
+    "and AS; a filter between the two, or another password, gives no answer either, nor does a "
+    "router behind another one while spec.ebgpMultiHop is not set."
 )
 
 _SILENT: Final = (
@@ -211,7 +212,10 @@ _ADVICE: Final = {
     (6, 4): "The router was told to reset the session; it comes back by itself.",
     (6, 5): "The router refuses this node: add it as a neighbor there, with its address and AS.",
     (6, 6): "The router's configuration was changed; the session comes back by itself.",
+    (6, 7): "Something else on this node has a session with the router already, such as the BGP of "
+    "the CNI or another load balancer: a router keeps one session with an address.",
     (6, 8): "The router is out of resources; look there.",
+    (6, 9): "The router was told to end the session for good; it comes back when it is allowed to.",
     (6, 10): "The router's BFD has found the path dead; look at the link between the two.",
     (8, 0): "The router has read nothing for so long: look at its load, and at the path to it.",
 }
@@ -223,11 +227,10 @@ _CEASE: Final = 6
 _ADVICE_WHEN_SENT: Final = {
     (1, 0): _NO_BGP,
     (2, 0): _OF_THE_ROUTER,
-    (
-        2,
-        7,
-    ): "The router offers none of the address families: activate IPv4 or IPv6 unicast for this "
-    "neighbor.",
+    (2, 7): (
+        "The router offers none of the address families: activate IPv4 or IPv6 unicast for this "
+        "neighbor."
+    ),
     (3, 0): _OF_THE_ROUTER,
     (5, 0): _OF_THE_ROUTER,
 }

@@ -255,7 +255,7 @@ def session_answer(
         confirmed = f"the peer has confirmed {routes.acknowledged} of {routes.wanted} {which}"
         return Reason.NOT_REPORTED, f"{confirmed}{said}"
     every = f"its one {which[:-1]}" if routes.wanted == 1 else f"all {routes.wanted} {which}"
-    return Reason.ANNOUNCED, f"the peer has confirmed {every}"
+    return Reason.ANNOUNCED, f"the peer has confirmed {every}{said}"
 
 
 def route_answer(prefix: Prefix, attributes: Attributes, asked_by: tuple[str, ...]) -> RouteAnswer:

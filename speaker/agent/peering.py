@@ -246,7 +246,7 @@ def peer_config(
         asn=peer.my_asn,
         local_asn=peer.local_asn,
         peer_asn=_peer_asn(peer),
-        identifier=peer.router_id or router_id(node),
+        identifier=peer.router_id or _identifier(node, before),
         families=peer.families,
         hold_time_s=peer.hold_time_s,
         keepalive_s=peer.keepalive_time_s or None,
@@ -262,6 +262,16 @@ def peer_config(
     )
 
 
+def _identifier(node: Node, before: PeerConfig | None) -> IPv4Address:
+    """Return the node's router ID; a session keeps the one it has while that is the node's.
+
+    Who writes Node.status.addresses may add to them or change their order.
+    """
+    if before is not None and before.identifier in (*node.addresses, _id_of_name(node)):
+        return before.identifier
+    return router_id(node)
+
+
 def router_id(node: Node) -> IPv4Address:
     """Return the BGP Identifier of a node: its IPv4 address, else a number made of its name.
 
@@ -270,6 +280,10 @@ def router_id(node: Node) -> IPv4Address:
     for address in node.addresses:
         if isinstance(address, IPv4Address):
             return address
+    return _id_of_name(node)
+
+
+def _id_of_name(node: Node) -> IPv4Address:
     number = int.from_bytes(hashlib.sha256(node.name.encode()).digest()[:4])
     return IPv4Address(number or 1)
 

@@ -30,6 +30,8 @@ from speaker.protocols.bgp_report import Cause, Down, SessionStatus
 from speaker.protocols.bgp_routes import Unsendable
 from speaker.protocols.bgp_transitions import State
 
+MANY_UPDATES: Final = 1000
+"""A router that tells a default route and its own is none to complain of."""
 LASTING_S: Final = 1.0
 """How long a state between the call and Established lasts before it is told."""
 
@@ -178,11 +180,16 @@ def _message(now: Instant, status: SessionStatus | None, absent: str, course: Co
         told = told_from(status)
         lasting = told is not None and now >= told
         return _HANDSHAKE[status.state][1] if lasting else "the peer is being called"
-    return "; ".join(
+    found = [
         f"{count} routes are not sent: {_WHY[why]}"
         for why, count in sorted(status.unsendable.items())
         if count
-    )
+    ]
+    if status.updates_received >= MANY_UPDATES:
+        found.append(
+            "the peer sends many routes, which lb-speaker only drops: filter them at the router"
+        )
+    return "; ".join(found)
 
 
 def _why(down: Down) -> str:
@@ -203,7 +210,10 @@ _WHY: Mapping[Unsendable, str] = {
 
 
 def capabilities(terms: Terms) -> tuple[str, ...]:
-    """Return what both ends can do, in words that `kubectl get -o yaml` shows."""
+    """Return what both ends can do, in words that `kubectl get -o yaml` shows.
+
+    What the peer alone can do follows by its number (RFC 5492); it does not matter.
+    """
     rows = (
         ("ipv4-unicast", Family.IPV4 in terms.families),
         ("ipv6-unicast", Family.IPV6 in terms.families),
@@ -212,4 +222,5 @@ def capabilities(terms: Terms) -> tuple[str, ...]:
         ("extended-next-hop", terms.extended_next_hop),
         ("graceful-restart", terms.graceful_restart),
     )
-    return tuple(word for word, both in rows if both)
+    both = tuple(word for word, both in rows if both)
+    return both + tuple(f"peer-only-{number}" for number in terms.peer.others)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -75,6 +75,14 @@ class PeerConfig:
     """RFC 5082: send 255, and take nothing that came over more hops than this."""
     password: str | None = field(default=None, repr=False)
     """RFC 2385; never shown."""
+
+    def keeps_session_of(self, other: PeerConfig) -> bool:
+        """Return whether a session of the other goes on as one of this.
+
+        Next hops are those of the present connection, and the connect time is for the next one.
+        """
+        alike = replace(other, next_hops=self.next_hops, connect_retry_s=self.connect_retry_s)
+        return self == alike
 
     def __post_init__(self) -> None:
         numbers = (self.asn, self.asn if self.local_asn is None else self.local_asn)
@@ -191,14 +199,20 @@ def _keepalive_s(config: PeerConfig, hold_time_s: int) -> float:
 def next_hop_self(config: PeerConfig, on_link: tuple[Address, ...]) -> dict[Family, Address]:
     """Return our next hop in each family: of the session's own link, else as configured.
 
-    `on_link` begins with our end of the session. A link-local address is taken when the family
-    has no other, as on an unnumbered link; the peer knows where it points, being on it.
+    `on_link` begins with our end of the session. Of several others on the link a configured one
+    is taken. A link-local address is taken when the family has no other, as on an unnumbered link;
+    the peer knows where it points, being on it. The link of a session may be the loopback one, where
+    hosts that route keep an address of their own: 127.0.0.1 and ::1 beside that lead nowhere, and
+    are taken only if the peer itself is on this node, and nothing else is there.
     """
     chosen: dict[Family, Address] = {}
-    candidates = (*on_link, *config.next_hops)
-    for address in sorted(candidates, key=lambda one: one.is_link_local):
+    known = tuple(one for one in config.next_hops if one in on_link)
+    candidates = (*on_link[:1], *known, *on_link[1:], *config.next_hops)
+    inside = bool(on_link) and on_link[0].is_loopback
+    for address in sorted(candidates, key=lambda one: (one.is_loopback, one.is_link_local)):
         family = Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6
-        if not (isinstance(address, IPv6Address) and address.ipv4_mapped):
+        mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+        if not mapped and (inside or not address.is_loopback):
             chosen.setdefault(family, _without_zone(address))
     return chosen
 

@@ -84,6 +84,8 @@ class SessionStatus:
     routes_confirmed: Mapping[Family, int]
     """Those that the peer's TCP has acknowledged, as they are wished now."""
     unsendable: Mapping[Unsendable, int]
+    updates_received: int
+    """Since the peering began."""
     table_sent: bool
     """The whole table and End-of-RIB have been handed to TCP in this session."""
     observed: bool

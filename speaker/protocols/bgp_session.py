@@ -49,8 +49,11 @@ from speaker.protocols.bgp_routes import AdjRibOut, Egress
 from speaker.protocols.bgp_transitions import UNEXPECTED, Act, Event, State, row_of
 from speaker.wire.bgp_fault import (
     CEASE,
+    CONFIGURATION_CHANGE,
+    DECONFIGURED,
     MAX_PREFIXES,
     OUT_OF_RESOURCES,
+    SHUTDOWN,
     FaultError,
     Notification,
 )
@@ -79,10 +82,16 @@ STABLE_S: Final = 30.0
 """A session that lived so long forgives the failures before it."""
 MAX_DOUBLINGS: Final = 16
 """Past the longest connect time; a float cannot be doubled for ever."""
+_STOPPED: Final = {
+    SHUTDOWN: "lb-speaker stops",
+    DECONFIGURED: "this node is to speak to the peer no more",
+    CONFIGURATION_CHANGE: "the session begins anew with other settings",
+}
+"""By the subcode of the Cease with which we end a session ourselves."""
 TIMEOUTS_TO_ADVISE: Final = 3
 _ADVICE: Final = (
     "check the peer's address, that the peer has ours as its neighbor, filters between, "
-    "and the MD5 password"
+    "the MD5 password, and ebgpMultiHop if the peer is not on a link of the node"
 )
 
 
@@ -167,7 +176,8 @@ class BgpSession:
                 self._timers.pop(Timer.SEND_HOLD, None)
             case Stop(goodbye=goodbye):
                 self._stopped = True
-                down = Down(cause=Cause.STOPPED, detail="stopped here", notification=goodbye)
+                why = "stopped here" if goodbye is None else _STOPPED.get(goodbye.subcode, "")
+                down = Down(cause=Cause.STOPPED, detail=why or "stopped here", notification=goodbye)
                 self._fire(now, _Occurrence(event=Event.STOP, down=down, notification=goodbye))
             case _:
                 assert_never(happened)
@@ -183,6 +193,10 @@ class BgpSession:
                 self._fire(now, self._expired(timer))
         self._send_routes(now)
         return self._flush()
+
+    def renew(self, config: PeerConfig) -> None:
+        """Take a configuration that keeps the session, for the next connection."""
+        self._config = config
 
     def acknowledge(self, count: int) -> None:
         """Take how many bytes of the present connection the peer's TCP has acknowledged.
@@ -212,6 +226,7 @@ class BgpSession:
             routes_sent=self._routes.sent_of.copy(),
             routes_confirmed=self._routes.confirmed_of(),
             unsendable=Counter(self._routes.unsendable.values()),
+            updates_received=self.counts.received[MessageType.UPDATE],
             table_sent=table_sent,
             observed=table_sent and self._acknowledged >= self._last_route_byte,
         )

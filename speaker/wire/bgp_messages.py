@@ -12,8 +12,9 @@ from typing import Final
 
 from lbctl.model.address import Family
 
-MAX_COMMUNITIES: Final = 63
-"""Of each kind; as MetalLB has it. With it the attributes leave room for prefixes in a message."""
+MAX_COMMUNITIES: Final = 64
+"""Of each kind: 63, as an advertisement may have, and GRACEFUL_SHUTDOWN. With them the attributes
+leave room for prefixes in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,7 @@ class PathAttributes:
     """Hold what a route says besides its prefix and next hop.
 
     Raises:
-        ValueError: more communities of a kind than 63, or one of a wrong size. 63 is MetalLB's
-            limit; with it the attributes always leave room for prefixes in a message.
+        ValueError: more communities of a kind than MAX_COMMUNITIES, or one of a wrong size.
 
     """
 

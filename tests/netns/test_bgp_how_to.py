@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.support.cluster import steadily
 from tests.support.lan import Host
 from tests.support.routers import Bird, Frr, Gobgp, holds, router
 from tests.support.speaking import TABLE, on, peer_on, speaking, until
@@ -36,9 +38,13 @@ def test_a_router_that_is_configured_as_the_how_to_says_learns_the_routes(
 
     async def work() -> None:
         config = peer_on(node, tor, asn=ASN, peer_asn=PEER_ASN)
-        async with speaking(config, node, TABLE):
-            with router(KINDS[language], tor, text) as running:
+        with router(KINDS[language], tor, text) as running:
+            async with speaking(config, node, TABLE) as spoken:
                 await until(holds(running, *map(str, TABLE)))
                 assert running.routes()[next(iter(map(str, TABLE)))] == {node.address}
+                assert spoken.peer.status.terms.graceful_restart
+            # The block's end is a death: TCP closes without a NOTIFICATION.
+            kept = holds(running, *map(str, TABLE))
+            await asyncio.to_thread(steadily, "it may restart", kept, for_s=3)
 
     on(node, work())

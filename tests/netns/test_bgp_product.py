@@ -70,7 +70,8 @@ class Fabric:
             },
         )
 
-    def put_node(self, name: str = "n1", **annotations: str) -> None:
+    def put_node(self, name: str = "n1", *, also: str = "", **annotations: str) -> None:
+        """Write the Node; `also` is one more address of it, and the first."""
         host = self.cluster.nodes[name].host
         self.cluster.put(
             "nodes",
@@ -85,8 +86,9 @@ class Fabric:
                 "status": {
                     "conditions": [{"type": "Ready", "status": "True"}],
                     "addresses": [
-                        {"type": "InternalIP", "address": host.address},
-                        {"type": "InternalIP", "address": host.address6},
+                        {"type": "InternalIP", "address": address}
+                        for address in (also, host.address, host.address6)
+                        if address
                     ],
                 },
             },
@@ -156,6 +158,15 @@ def test_edits_of_objects_about_one_peer_leave_the_session_with_the_other_unbrok
             what="the community",
         )
         assert frr.sessions(node.address) == first, "told in the session that there is"
+
+        fabric.put_node(also="203.0.113.99")
+        fabric.put_advertisement("for-tor", peers=["tor"], communities=["64496:8"])
+        eventually(
+            lambda: "64496:8" in frr.path(BOTH[0]).get("community", {}).get("list", []),
+            within_s=WITHIN_S,
+            what="what was written after the node's other address",
+        )
+        assert frr.sessions(node.address) == first, "an address more is no other session"
 
         fabric.put_peer("tor", fabric.tor, holdTime="30s", keepaliveTime="2s")
         eventually(
@@ -335,13 +346,19 @@ def test_an_advertisement_with_aggregation_lengths_tells_the_aggregates(fabric):
         "pool",
         {"addresses": ["198.51.100.192/26", "2001:db8:1::200/120"]},
     )
-    with frr_of(fabric) as frr:
+    with frr_of(fabric) as frr, router(Bird, fabric.spine, bird_lines(fabric.node.host)) as bird:
         fabric.put_peer("tor", fabric.tor)
+        fabric.put_peer("spine", fabric.spine)
         fabric.put_advertisement("all", aggregationLength=27, aggregationLengthV6=121)
         fabric.node.start_speaker()
         has(frr, "198.51.100.192/27", "2001:db8:1::200/121")
+        wide = holds(bird, "198.51.100.192/27", "2001:db8:1::200/121")
+        eventually(wide, within_s=WITHIN_S, what="BIRD has the aggregates")
         fabric.put_advertisement("all", aggregationLength=28, localPref=0)
         has(frr, "198.51.100.192/28", BOTH[1])
+        eventually(
+            holds(bird, "198.51.100.192/28", BOTH[1]), within_s=WITHIN_S, what="BIRD as well"
+        )
 
 
 def test_the_page_of_metrics_counts_the_session(fabric):

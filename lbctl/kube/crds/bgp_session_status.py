@@ -149,7 +149,7 @@ KIND = Kind(
             Field(
                 name="capabilities",
                 type=ListOf(item=Text(max_length=64), max_items=CAPABILITIES_MAX),
-                description="What both ends can do.",
+                description="What both ends can do; `peer-only-N` is one of the peer's that we do not know.",
             ),
             Field(
                 name="resets",

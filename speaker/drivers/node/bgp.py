@@ -109,6 +109,11 @@ class BgpPeer:
         waits = any(isinstance(one, Wanted) for one in self._inputs)
         return self.status.observed and not waits
 
+    def renew(self, config: PeerConfig) -> None:
+        """Take a configuration that keeps the session (`PeerConfig.keeps_session_of`)."""
+        self.config = config
+        self._session.renew(config)
+
     def want(self, table: Table) -> None:
         """Make `table` what the peer is to have; the first one opens the session."""
         self._tell(Wanted(table=table))

@@ -44,6 +44,7 @@ class BgpPeers:
         self._wanted: dict[PeerName, Peering] = {}
         self._peers: dict[PeerName, BgpPeer] = {}
         self._tasks: dict[PeerName, asyncio.Task[None]] = {}
+        self._closed = False
         self._known: set[PeerName] = set()
         """Names that this process has had a peer of: the R bit is for the first only."""
 
@@ -57,20 +58,27 @@ class BgpPeers:
 
         A peering that is the very object of the last call costs nothing.
         """
+        if self._closed:
+            return
         before, self._wanted = self._wanted, dict(wanted)
         for name, peer in self._peers.items():
             peering = self._wanted.get(name)
             if peering is None:
                 peer.stop(cease(DECONFIGURED))
-            elif peering.config != peer.config:
+            elif not peering.config.keeps_session_of(peer.config):
                 peer.stop(cease(CONFIGURATION_CHANGE))
             elif peering is not before.get(name):
+                peer.renew(peering.config)
                 peer.want(peering.table)
         for name in self._wanted.keys() - self._tasks.keys():
             self._tasks[name] = asyncio.create_task(self._hold(name), name=f"bgp {name}")
 
     async def close(self, goodbye: Notification | None) -> None:
-        """End every session, with or without a word; returns when the peers have been told."""
+        """End every session, with or without a word, and begin none any more.
+
+        Returns when the peers have been told.
+        """
+        self._closed = True
         self._wanted = {}
         for peer in self._peers.values():
             peer.stop(goodbye)

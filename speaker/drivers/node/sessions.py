@@ -52,6 +52,8 @@ COUNTS_EVERY_S: Final = 1.0
 """Pause between two writes of one status that differ by counts only."""
 LOOK_EVERY_S: Final = 0.2
 """Pause between two looks while an acknowledgement is missing."""
+LOOK_ANYWAY_S: Final = 60.0
+"""Pause between two looks when nothing has happened: a peer's routes are counted, not told of."""
 AGAIN_S: Final = 1.0
 """Pause after a write that failed."""
 
@@ -226,6 +228,8 @@ class NodeSessions:
                 waits.append(AGAIN_S)
         for name in self._problems.keys() - wanted.keys() - self.shown.items.keys():
             del self._problems[name]
+        if self._speaking.peers:
+            waits.append(LOOK_ANYWAY_S)
         return min(waits, default=None)
 
     def _wanted(self, name: PeerName) -> Counter[Family]:

@@ -11,6 +11,7 @@ from lbctl.model.names import LinkName, NodeName
 from lbctl.model.outcome import Problem
 from lbctl.model.peer import DynamicASN
 from lbctl.model.snapshot import EVERYTHING, Changed
+from lbctl.plan.ground import COMMUNITIES_MAX
 from speaker.agent.peering import (
     MULTIHOP,
     NOBODY,
@@ -194,6 +195,35 @@ def test_the_identifier_is_the_nodes_address_or_made_of_its_name():
     assert six != router_id(make_node("node2"))
     chosen = make_peer(router_id=ip_address("203.0.113.9"))
     assert config(chosen).identifier == ip_address("203.0.113.9")
+
+
+def test_a_session_outlives_other_addresses_of_its_node():
+    """Who writes Node.status.addresses adds to them and changes their order."""
+    before = config(make_peer(), with_addresses("192.0.2.11"))
+    for others in (("2001:db8::1", "192.0.2.11"), ("203.0.113.1", "192.0.2.11")):
+        after = peer_config(make_peer(), with_addresses(*others), Ground(), before)
+        assert after.keeps_session_of(before)
+        assert after.next_hops == tuple(map(ip_address, others))
+    named = config(make_peer(), with_addresses("2001:db8::1"))
+    after = peer_config(make_peer(), with_addresses("2001:db8::1", "192.0.2.11"), Ground(), named)
+    assert after.keeps_session_of(named)
+    moved = peer_config(make_peer(), with_addresses("203.0.113.1"), Ground(), before)
+    assert not moved.keeps_session_of(before), "its router ID is another node's now, perhaps"
+
+
+def test_a_router_id_that_is_no_longer_configured_is_given_up():
+    chosen = config(make_peer(router_id=ip_address("203.0.113.9")), with_addresses("192.0.2.11"))
+    after = peer_config(make_peer(), with_addresses("192.0.2.11"), Ground(), chosen)
+    assert after.identifier == ip_address("192.0.2.11")
+
+
+def test_a_route_with_all_the_communities_that_it_may_have_can_be_marked():
+    most = [f"64500:{number}" for number in range(COMMUNITIES_MAX)]
+    full = world(advertisements=[make_bgp_advertisement(communities=most)])
+    stopping = spoken(spoken(NOBODY, full), full, stopping=True)
+    marked = table(stopping)[FOUR].attributes.communities
+    assert GRACEFUL_SHUTDOWN in marked
+    assert len(marked) == COMMUNITIES_MAX + 1
 
 
 def test_a_dynamic_asn_is_handed_over():

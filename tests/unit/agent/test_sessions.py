@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -10,9 +11,17 @@ import pytest
 from lbctl.model.address import Family
 from lbctl.model.membership import Member
 from lbctl.model.names import Incarnation, NodeName
+from lbctl.model.reason import Reason
 from lbctl.model.session import Direction, RouteCounts, SessionState
 from lbctl.plan.explain_peer import session_advice
-from speaker.agent.sessions import LASTING_S, Course, course_after, session_report
+from lbctl.plan.telling import session_answer
+from speaker.agent.sessions import (
+    LASTING_S,
+    MANY_UPDATES,
+    Course,
+    course_after,
+    session_report,
+)
 from speaker.protocols.bgp_inputs import Changed
 from speaker.protocols.bgp_report import Cause, Down
 from speaker.protocols.bgp_transitions import State
@@ -109,6 +118,25 @@ def test_an_established_session_tells_what_was_agreed_on():
     )
     assert told.hold_time_s > 0
     assert told.message == ""
+
+
+def test_a_peer_that_sends_many_routes_is_named_with_the_cure():
+    status, course = established()
+    assert report(replace(status, updates_received=MANY_UPDATES - 1), course).message == ""
+    told = report(replace(status, updates_received=MANY_UPDATES), course)
+    assert "filter them at the router" in told.message
+    assert session_answer(told) == (
+        Reason.ANNOUNCED,
+        f"the peer has confirmed all 3 routes: {told.message}",
+    )
+
+
+def test_a_capability_that_only_the_peer_has_is_told_by_its_number():
+    status, course = established()
+    assert status.terms is not None
+    odd = replace(status.terms, peer=replace(status.terms.peer, others=(73, 200)))
+    told = report(replace(status, terms=odd), course)
+    assert told.capabilities[-2:] == ("peer-only-73", "peer-only-200")
 
 
 def test_what_tcp_has_not_confirmed_is_not_said_to_be_acknowledged():

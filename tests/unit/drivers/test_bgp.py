@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from lbctl.model.address import Family
 from speaker.drivers.node.bgp import BgpPeer
 from speaker.drivers.node.bgp_peers import BgpPeers
 from speaker.drivers.node.bgp_socket import PeerSocketError, peer_socket, socket_address
@@ -151,6 +152,30 @@ def test_peers_come_and_go_and_change_without_touching_each_other():
             await peers.close(None)
             assert blue.router.notified is None
             assert not peers.peers
+            peers.apply(wanted)
+            assert not peers.peers, "who has said goodbye calls nobody any more"
+
+    run(work())
+
+
+def test_what_matters_to_the_next_connection_alone_ends_no_session():
+    async def work():
+        peers = BgpPeers(beside=lambda own: (own,), on_change=lambda *_: None)
+        async with Peer() as red:
+            before = peering(red, TABLE)
+            peers.apply({"red": before})
+            await eventually(lambda: len(red.router.table) == 2)
+            hops = (ip_address("2001:db8::11"),)
+            after = peering(red, routes("203.0.113.1/32"), next_hops=hops, connect_retry_s=7)
+            peers.apply({"red": after})
+            await eventually(lambda: list(map(str, red.router.table)) == ["203.0.113.1/32"])
+            assert red.calls == 1
+            assert peers.peers["red"].config.connect_retry_s == 7
+            red.writer.close()
+            await eventually(lambda: red.calls == 2)
+            await eventually(lambda: peers.peers["red"].status.next_hops)
+            assert peers.peers["red"].status.next_hops[Family.IPV6] == hops[0]
+            await peers.close(None)
 
     run(work())
 

@@ -189,6 +189,10 @@ def test_a_peer_that_takes_the_call_and_says_nothing_is_shown_as_open_sent(monke
     run(work())
 
 
+def events(api: FakeApi) -> dict[str, str]:
+    return {one["reason"]: one.get("note") or one["message"] for one in api.objects("events")}
+
+
 def test_a_session_that_goes_down_says_why_and_counts():
     async def work():
         async with FakeApi() as api, Peer() as peer, node_sessions(api) as sessions:
@@ -196,7 +200,8 @@ def test_a_session_that_goes_down_says_why_and_counts():
             await eventually(lambda: status(api).get("state") == "Established")
             peer.writer.close()
             await eventually(lambda: status(api).get("resets") == 1)
-            await eventually(lambda: "SessionDown" in [e["reason"] for e in api.objects("events")])
+            await eventually(lambda: "SessionDown" in events(api))
+            assert "closed" in events(api)["SessionDown"]
             await eventually(lambda: status(api).get("state") == "Established")
             assert status(api)["resets"] == 1
 

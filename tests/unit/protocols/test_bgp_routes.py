@@ -284,3 +284,34 @@ def test_a_route_that_becomes_unsendable_is_withdrawn():
 def test_a_mapped_address_is_nobodys_next_hop():
     mapped = ip_address("::ffff:192.0.2.11")
     assert next_hop_self(make_peer(), (mapped, LINK[1])) == {Family.IPV6: LINK[1]}
+
+
+@pytest.mark.parametrize(
+    ("on_link", "configured", "expected"),
+    [
+        # The source is an address of the loopback link, as on hosts that route.
+        (("10.0.0.5", "127.0.0.1", "::1"), ("192.0.2.11", "2001:db8::11"), "2001:db8::11"),
+        (("10.0.0.5", "127.0.0.1", "::1", "2001:db8::5"), ("2001:db8::11",), "2001:db8::5"),
+        (("10.0.0.5", "::1"), (), None),
+        # A temporary address (RFC 8981) of the link is there today only.
+        (("10.0.0.5", "2001:db8::aaaa", "2001:db8::11"), ("2001:db8::11",), "2001:db8::11"),
+    ],
+)
+def test_a_next_hop_leads_to_the_node_from_outside(on_link, configured, expected):
+    addresses = tuple(map(ip_address, on_link))
+    config = make_peer(next_hops=tuple(map(ip_address, configured)))
+    found = next_hop_self(config, addresses)
+    assert found.pop(Family.IPV4) == addresses[0]
+    assert found == ({Family.IPV6: ip_address(expected)} if expected else {})
+
+
+def test_a_loopback_address_is_no_next_hop_of_ipv4_either():
+    addresses = tuple(map(ip_address, ("2001:db8::5", "127.0.0.1")))
+    assert next_hop_self(make_peer(), addresses) == {Family.IPV6: addresses[0]}
+
+
+def test_a_router_on_the_node_itself_is_told_an_address_of_the_node_if_there_is_one():
+    inside = (ip_address("127.0.0.1"),)
+    assert next_hop_self(make_peer(), inside) == {Family.IPV4: inside[0]}
+    config = make_peer(next_hops=(ip_address("192.0.2.11"),))
+    assert next_hop_self(config, inside) == {Family.IPV4: ip_address("192.0.2.11")}

@@ -248,9 +248,9 @@ def test_the_most_attributes_leave_room_for_prefixes():
 @pytest.mark.parametrize(
     "given",
     [
-        {"communities": tuple(range(64))},
+        {"communities": tuple(range(65))},
         {"extended_communities": (b"short",)},
-        {"large_communities": tuple((n, n, n) for n in range(64))},
+        {"large_communities": tuple((n, n, n) for n in range(65))},
     ],
 )
 def test_attributes_that_could_not_be_sent_are_refused(given):
