@@ -186,6 +186,7 @@ class BgpPeer:
         except (OSError, PeerSocketError) as error:
             self._tell(ConnectFailed(why=_words(error)))
             return
+        connection: _Connection | None = None
         try:
             await self._call(opened)
             connection = _Connection(opened, self._tell, self._closing.discard)
@@ -194,6 +195,8 @@ class BgpPeer:
             opened.close()
             self._tell(ConnectFailed(why=_words(error)))
         except BaseException:
+            if connection is not None:
+                connection.abort()  # its end is no news to the attempt that comes next
             opened.close()
             raise
         else:
