@@ -16,7 +16,7 @@ thousands of Services and the drivers see by identity that they have nothing to 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lbctl.model.address import Address
 from lbctl.model.membership import Instant, Member, Membership, MemberState
@@ -132,7 +132,7 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
             yielded=situation.yielded,
         )
         said = statements(situation.me.node, table.entries, announcement)
-    speaking = _speaking(previous, situation)
+    speaking = _speaking(previous, situation, report if own is None else None)
     return Intentions(
         announcement=announcement,
         footing=footing,
@@ -147,15 +147,24 @@ def conduct(previous: Intentions, situation: Situation) -> Intentions:
     )
 
 
-def _speaking(previous: Intentions, situation: Situation) -> Speaking | None:
-    """Return what is told by BGP; without its inputs what was told stands, and layer 2 goes on."""
+def _speaking(
+    previous: Intentions, situation: Situation, lost: SpeakerReport | None
+) -> Speaking | None:
+    """Return what is told by BGP; without its inputs what was told stands, and layer 2 goes on.
+
+    `lost` is this node's report while somebody has deleted it: who announces by BGP agrees with
+    nobody, so it goes on until the report is there again.
+    """
     if not situation.bgp_synced:
         return previous.speaking
+    snapshot, node = situation.snapshot, situation.me.node
+    if lost is not None:
+        snapshot = replace(snapshot, speakers={**snapshot.speakers, node: lost})
     return speak(
         previous.speaking or NOBODY,
         now=situation.now,
-        node=situation.me.node,
-        snapshot=situation.snapshot,
+        node=node,
+        snapshot=snapshot,
         changed=situation.changed,
         ground=situation.ground,
         load_balancer_class=situation.load_balancer_class,

@@ -13,6 +13,7 @@ from speaker.agent.conductor import NOTHING, Situation, conduct, owned
 from speaker.agent.report import FASTPATH_GRACE_S, FastpathState
 from speaker.agent.table import YIELD_KEPT_S, Commanded
 from speaker.wire.control import Entry, Epoch, Mode, Removal
+from tests.support.bgp_builders import held, make_bgp_advertisement, make_peer
 from tests.support.builders import (
     make_advertisement,
     make_endpoint,
@@ -290,3 +291,22 @@ def test_layer_2_goes_on_while_the_inputs_of_bgp_are_missing():
     done = conduct(NOTHING, situation(bgp_synced=False))
     assert done.table is not None
     assert done.speaking is None
+
+
+def test_a_report_that_somebody_deletes_withdraws_no_route():
+    """Layer 2 gives the address to another node meanwhile, since the others cannot know."""
+    routed = {
+        "peers": held("BGPPeer", make_peer()),
+        "bgp_advertisements": held("BGPAdvertisement", make_bgp_advertisement()),
+    }
+    before = conduct(NOTHING, situation(snapshot=replace(world(), **routed)))
+    [told] = before.speaking.peerings.values()
+    assert [str(one) for one in told.table] == ["192.0.2.10/32"]
+    others = [one for one in speakers() if one.node != ME.node]
+    gone = situation(
+        snapshot=replace(world(speakers=others), **routed), changed=Changed(nodes={ME.node})
+    )
+    after = conduct(before, gone)
+    assert not owned(after)
+    assert after.report is not None, "it is written again"
+    assert after.speaking.peerings == before.speaking.peerings
