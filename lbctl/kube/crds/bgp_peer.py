@@ -113,8 +113,8 @@ _HOW = (
     Field(
         name="routerID",
         type=ROUTER_ID,
-        description="Our BGP Identifier; absent: the node's IPv4 address of the session, or a "
-        "number made of its name.",
+        description="Our BGP Identifier; absent: the Node's first IPv4 address, or a number made of "
+        "its name.",
     ),
     Field(
         name="nodeSelectors",
