@@ -38,6 +38,13 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Renumbered:
+    """The link of the connection has these addresses of ours now, its own end first."""
+
+    on_link: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectFailed:
     """TCP was refused, by somebody or by our own kernel."""
 
@@ -74,7 +81,9 @@ class Stop:
     goodbye: Notification | None
 
 
-Input = Wanted | Calling | Connected | ConnectFailed | Received | Closed | Drained | Stop
+Input = (
+    Wanted | Calling | Connected | Renumbered | ConnectFailed | Received | Closed | Drained | Stop
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,18 +196,27 @@ def _keepalive_s(config: PeerConfig, hold_time_s: int) -> float:
     return max(MIN_KEEPALIVE_S, min(config.keepalive_s or hold_time_s, hold_time_s / 3))
 
 
-def next_hop_self(config: PeerConfig, on_link: tuple[Address, ...]) -> dict[Family, Address]:
+def next_hop_self(
+    config: PeerConfig, on_link: tuple[Address, ...], before: frozenset[Address] = frozenset()
+) -> dict[Family, Address]:
     """Return our next hop in each family: of the session's own link, else as configured.
 
-    `on_link` begins with our end of the session. Of several others on the link a configured one
-    is taken. A link-local address is taken when the family has no other, as on an unnumbered link;
+    `on_link` begins with our end of the session. Of several others one of `before`, which the peer
+    has been told of, stays; else a configured one of the link is taken. A link-local address is taken when the family has no other, as on an unnumbered link;
     the peer knows where it points, being on it. The link of a session may be the loopback one, where
     hosts that route keep an address of their own: 127.0.0.1 and ::1 beside that lead nowhere, and
     are taken only if the peer itself is on this node, and nothing else is there.
     """
     chosen: dict[Family, Address] = {}
-    known = tuple(one for one in config.next_hops if one in on_link)
-    candidates = (*on_link[:1], *known, *on_link[1:], *config.next_hops)
+    beside, known = on_link[1:], [one for one in config.next_hops if one in on_link]
+    candidates = (
+        *on_link[:1],
+        *(one for one in beside if _without_zone(one) in before),
+        *known,
+        *beside,
+        *(one for one in config.next_hops if one in before),
+        *config.next_hops,
+    )
     inside = bool(on_link) and on_link[0].is_loopback
     for address in sorted(candidates, key=lambda one: (one.is_loopback, one.is_link_local)):
         family = Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6

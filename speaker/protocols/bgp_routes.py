@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import Final
@@ -57,6 +57,12 @@ class Egress:
     terms: Terms
     own: Mapping[Family, Address]
     """Next hop self."""
+
+    def hop(self, family: Family) -> Address | None:
+        """Return the next hop of a route that names none; IPv6 serves IPv4 if the peer agrees."""
+        if family in self.own or not self.terms.extended_next_hop:
+            return self.own.get(family)
+        return self.own.get(Family.IPV6)
 
 
 class AdjRibOut:
@@ -120,6 +126,21 @@ class AdjRibOut:
         self._again.update(again)
         self._dirty.update(dict.fromkeys(again))
 
+    def renumber(self, own: Mapping[Family, Address]) -> None:
+        """Take another next hop self; routes that it changes are sent again, or withdrawn."""
+        if self._egress is None:
+            return
+        before = self._egress
+        self._egress = replace(before, own=own)
+        others = {one for one in Family if before.hop(one) != self._egress.hop(one)}
+        again = [
+            prefix
+            for prefix, route in (self.wanted or {}).items()
+            if route.next_hop is None and prefix.family in others
+        ]
+        self._again.update(again)
+        self._dirty.update(dict.fromkeys(again))
+
     def confirm(self) -> None:
         """Note that the peer's TCP has acknowledged everything that was sent."""
         self._unconfirmed.clear()
@@ -171,12 +192,10 @@ class AdjRibOut:
     def _group(self, family: Family, route: Route) -> tuple[Family, Address, bytes] | Unsendable:
         """Return what routes must share to share an UPDATE, as the peer will see it."""
         assert self._egress is not None
-        terms, own = self._egress.terms, self._egress.own
+        terms = self._egress.terms
         if family not in terms.families:
             return Unsendable.FAMILY
-        hop = route.next_hop or own.get(family)
-        if hop is None and terms.extended_next_hop:
-            hop = own.get(Family.IPV6)
+        hop = route.next_hop or self._egress.hop(family)
         crossed = hop is not None and hop.version != (4 if family is Family.IPV4 else 6)
         if hop is None or (crossed and not (family is Family.IPV4 and terms.extended_next_hop)):
             return Unsendable.NEXT_HOP

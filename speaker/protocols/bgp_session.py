@@ -33,6 +33,7 @@ from speaker.protocols.bgp_inputs import (
     Input,
     Output,
     Received,
+    Renumbered,
     Send,
     Stop,
     Wanted,
@@ -165,6 +166,9 @@ class BgpSession:
             case Connected(on_link=on_link):
                 self._on_link = on_link
                 self._fire(now, _Occurrence(event=Event.CONNECTED))
+            case Renumbered(on_link=on_link):
+                self._on_link = on_link
+                self._look_for_next_hops()
             case ConnectFailed(why=why):
                 self._lose(now, Cause.CONNECT_FAILED, why)
             case Closed(why=why):
@@ -195,8 +199,9 @@ class BgpSession:
         return self._flush()
 
     def renew(self, config: PeerConfig) -> None:
-        """Take a configuration that keeps the session, for the next connection."""
+        """Take a configuration that keeps the session (`PeerConfig.keeps_session_of`)."""
         self._config = config
+        self._look_for_next_hops()
 
     def acknowledge(self, count: int) -> None:
         """Take how many bytes of the present connection the peer's TCP has acknowledged.
@@ -386,6 +391,15 @@ class BgpSession:
         self._own = next_hop_self(self._config, self._on_link)
         ours = self._config.open_message(restarting=self._restarting)
         self._send(now, MessageType.OPEN, encode_open(ours))
+
+    def _look_for_next_hops(self) -> None:
+        """Have the routes told again whose next hop is another one now."""
+        if not self._own:
+            return
+        own = next_hop_self(self._config, self._on_link, before=frozenset(self._own.values()))
+        if own != self._own:
+            self._own = own
+            self._routes.renumber(own)
 
     def _drop(self) -> None:
         self._outputs.append(Disconnect())

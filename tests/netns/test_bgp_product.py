@@ -361,6 +361,22 @@ def test_an_advertisement_with_aggregation_lengths_tells_the_aggregates(fabric):
         )
 
 
+def test_a_node_that_is_renumbered_tells_its_next_hop_in_the_session_that_there_is(fabric):
+    """IPv6 routes over an IPv4 session: TCP does not notice."""
+    host = fabric.node.host
+    with frr_of(fabric) as frr:
+        fabric.put_peer("tor", fabric.tor)
+        fabric.node.start_speaker()
+        has(frr, *BOTH)
+        assert frr.routes()[BOTH[1]] == {host.address6}
+        first = frr.sessions(host.address)
+        later = f"{host.address6}99"
+        host.ip("addr", "add", f"{later}/64", "dev", "eth0", "nodad")
+        host.ip("addr", "del", f"{host.address6}/64", "dev", "eth0")
+        eventually(lambda: frr.routes()[BOTH[1]] == {later}, within_s=WITHIN_S, what="the next hop")
+        assert frr.sessions(host.address) == first
+
+
 def test_the_page_of_metrics_counts_the_session(fabric):
     with frr_of(fabric) as frr:
         fabric.put_peer("tor", fabric.tor)

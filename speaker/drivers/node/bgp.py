@@ -41,6 +41,7 @@ from speaker.protocols.bgp_inputs import (
     Input,
     Output,
     Received,
+    Renumbered,
     Send,
     Stop,
     Wanted,
@@ -80,6 +81,8 @@ class BgpPeer:
             config, now=self._loop.time(), jitter=jitter, restarting=restarting
         )
         self._beside = beside
+        self._on_link: tuple[Address, ...] = ()
+        """What the session was told of."""
         self._on_change = on_change
         self._inputs: deque[Input] = deque()
         self._wake = asyncio.Event()
@@ -201,8 +204,22 @@ class BgpPeer:
             raise
         else:
             self._connection = connection
-            own = connection.own_address
-            self._tell(Connected(on_link=(own, *(one for one in self._beside(own) if one != own))))
+            self._on_link = self._addresses(connection)
+            self._tell(Connected(on_link=self._on_link))
+
+    def look_again(self) -> None:
+        """Tell the session if the addresses of its link are others now."""
+        if self._connection is None:
+            return
+        found = self._addresses(self._connection)
+        # Without its own end the link is unknown, or the connection is about to die of that.
+        if len(found) > 1 and found != self._on_link:
+            self._on_link = found
+            self._tell(Renumbered(on_link=found))
+
+    def _addresses(self, connection: _Connection) -> tuple[Address, ...]:
+        own = connection.own_address
+        return (own, *(one for one in self._beside(own) if one != own))
 
     async def _call(self, opened: socket.socket) -> None:
         address = socket_address(self.config)

@@ -73,6 +73,11 @@ class BgpPeers:
         for name in self._wanted.keys() - self._tasks.keys():
             self._tasks[name] = asyncio.create_task(self._hold(name), name=f"bgp {name}")
 
+    def look_again(self) -> None:
+        """Look whether the links of the sessions have other addresses now."""
+        for peer in self._peers.values():
+            peer.look_again()
+
     async def close(self, goodbye: Notification | None) -> None:
         """End every session, with or without a word, and begin none any more.
 

@@ -43,6 +43,8 @@ class NodeLinks:
         self._on_change = on_change
         self._excluded = excluded
         self._links: dict[int, KernelLink] = {}
+        self._usable: frozenset[tuple[int, IPv4Interface | IPv6Interface]] = frozenset()
+        """Addresses of any link, also of those that announce nothing: sessions rest on them."""
         self._addresses: dict[tuple[int, IPv4Interface | IPv6Interface], KernelAddress] = {}
 
     def beside(self, address: Address) -> tuple[Address, ...]:
@@ -65,18 +67,23 @@ class NodeLinks:
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
-        self._links.clear()
-        self._addresses.clear()
         requests = (dump_request(), address_dump_request())
+        known = False
         async for events in told(INVENTORY_GROUPS, requests, decode_inventory):
+            if not known:
+                # What was known before serves until all is there again.
+                self._links.clear()
+                self._addresses.clear()
+                known = True
             for event in events:
                 self._take(event)
             self._publish()
 
     def _publish(self) -> None:
         found = inventory(self._links.values(), self._addresses.values(), self._excluded)
-        if found != self.current:
-            self.current = found
+        usable = frozenset(key for key, one in self._addresses.items() if is_usable(one))
+        if found != self.current or usable != self._usable:
+            self.current, self._usable = found, usable
             self._on_change()
 
     def _take(self, event: InventoryEvent) -> None:

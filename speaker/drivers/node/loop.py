@@ -324,6 +324,7 @@ class SpeakerLoop:
             self.fastpath.command(self._commanded())
         if self.intentions.speaking is not None:
             self.sessions.consider(self.intentions.speaking)
+            self.sessions.bgp.look_again()
             self.routers.watch(self.intentions.speaking.unnumbered, self.intentions.peers)
         self.publisher.consider(self.intentions, snapshot.services)
         ends = self._farewell_ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from ipaddress import ip_address
@@ -175,6 +176,32 @@ def test_what_matters_to_the_next_connection_alone_ends_no_session():
             await eventually(lambda: red.calls == 2)
             await eventually(lambda: peers.peers["red"].status.next_hops)
             assert peers.peers["red"].status.next_hops[Family.IPV6] == hops[0]
+            await peers.close(None)
+
+    run(work())
+
+
+def test_the_session_hears_of_other_addresses_of_its_link_once():
+    async def work():
+        here, six = ip_address("127.0.0.1"), ip_address("2001:db8::11")
+        link = [here]
+        peers = BgpPeers(beside=lambda _: tuple(link), on_change=lambda *_: None)
+        async with Peer() as red:
+            peers.apply({"red": peering(red, TABLE)})
+            await eventually(lambda: len(red.router.table) == 2)
+            assert peers.peers["red"].status.next_hops == {Family.IPV4: here}
+            link.append(six)
+            peers.look_again()
+            hops = {Family.IPV4: here, Family.IPV6: six}
+            await eventually(lambda: peers.peers["red"].status.next_hops == hops)
+            await eventually(lambda: len(red.router.table) == 3)
+            link.clear()
+            peers.look_again()
+            await asyncio.sleep(0)
+            assert peers.peers["red"].status.next_hops == hops, (
+                "a link that is unknown says nothing"
+            )
+            assert red.calls == 1
             await peers.close(None)
 
     run(work())

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from lbctl.model.address import Family
-from speaker.protocols.bgp_inputs import Wanted
+from speaker.protocols.bgp_inputs import Renumbered, Wanted
 from speaker.protocols.bgp_peer import next_hop_self
 from speaker.protocols.bgp_routes import Route, Unsendable
 from speaker.protocols.bgp_transitions import State
@@ -315,3 +315,38 @@ def test_a_router_on_the_node_itself_is_told_an_address_of_the_node_if_there_is_
     assert next_hop_self(make_peer(), inside) == {Family.IPV4: inside[0]}
     config = make_peer(next_hops=(ip_address("192.0.2.11"),))
     assert next_hop_self(config, inside) == {Family.IPV4: ip_address("192.0.2.11")}
+
+
+def test_a_link_that_is_renumbered_has_its_routes_told_again_and_no_others():
+    table = {cidr("198.51.100.1/32"): Route(), cidr("2001:db8:1::1/128"): Route()}
+    # The Node still has the address that the link has lost.
+    bench = Bench(make_peer(next_hops=LINK)).reach(UP, table=table)
+    before, said = hops(bench), bench.router.updates
+    [own, *_] = bench.on_link
+    other = ip_address("2001:db8::99")
+    bench.tell(Renumbered(on_link=(own, other)))
+    assert hops(bench) == {**before, "2001:db8:1::1/128": str(other)}
+    assert bench.router.updates == said + 1, "IPv4's next hop is the same"
+
+
+def test_an_address_more_on_the_link_changes_no_next_hop():
+    bench = Bench().reach(UP, table={cidr("2001:db8:1::1/128"): Route()})
+    before = hops(bench)
+    [own, *others] = bench.on_link
+    bench.tell(Renumbered(on_link=(own, ip_address("2001:db8::99"), *others)))
+    assert hops(bench) == before
+
+
+def test_routes_without_a_next_hop_leave_when_the_node_gets_an_address_and_go_with_it():
+    prefix = cidr("2001:db8:1::1/128")
+    own = ip_address("192.0.2.11")
+    bench = Bench()
+    bench.on_link = (own,)
+    bench.reach(UP, table={prefix: Route()})
+    assert bench.session.status.unsendable == {Unsendable.NEXT_HOP: 1}
+    bench.tell(Renumbered(on_link=(own, ip_address("2001:db8::99"))))
+    assert hops(bench) == {str(prefix): "2001:db8::99"}
+    assert not bench.session.status.unsendable
+    bench.tell(Renumbered(on_link=(own,)))
+    assert hops(bench) == {}
+    assert bench.session.status.unsendable == {Unsendable.NEXT_HOP: 1}
