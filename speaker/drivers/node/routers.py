@@ -62,6 +62,8 @@ class Routers:
         self._watched: frozenset[LinkName] = frozenset()
         self._watching = asyncio.Event()
         self._read = False
+        self._stands = False
+        """What was read before an overrun serves until all is read again."""
         self._links: dict[int, KernelLink] = {}
         self._routers: dict[int, dict[IPv6Address, _Marked]] = {}
         """By link."""
@@ -100,9 +102,10 @@ class Routers:
                 missing = () if self._read else self._missing(events)
                 for event in (*missing, *events):
                     self._take(event)
-                self._read = True
+                self._read = self._stands = True
                 self._publish()
                 if not self._watched:
+                    self._stands = False
                     return
         finally:
             self._read = False
@@ -163,7 +166,7 @@ class Routers:
 
     def _publish(self) -> None:
         found: Heard | None = None
-        if self._read or not self._watched:
+        if self._stands or not self._watched:
             found = {
                 LinkName(link.name): routers
                 for index, link in self._links.items()
