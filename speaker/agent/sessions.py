@@ -5,7 +5,8 @@ given, acknowledged those that the peer's TCP has confirmed. A session that does
 called again every few seconds; the report has no field that moves with each attempt, so it is
 written once. Its state is Established, Connect while the peer is called again and again, or Idle
 while it is not called at all. OpenSent and OpenConfirm are told when they last: then the peer has
-taken the call and does not answer; a handshake that goes on costs no write. Called by `speaker.drivers.node.sessions`.
+taken the call and does not answer; a handshake that goes on costs no write. Called by
+`speaker.drivers.node.sessions`.
 """
 
 from __future__ import annotations

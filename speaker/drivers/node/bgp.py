@@ -213,7 +213,8 @@ class BgpPeer:
             return
         found = self._addresses(self._connection)
         # Without its own end the link is unknown, or the connection is about to die of that.
-        if len(found) > 1 and found != self._on_link:
+        known = bool(self._beside(self._connection.own_address))
+        if known and found != self._on_link:
             self._on_link = found
             self._tell(Renumbered(on_link=found))
 

@@ -201,6 +201,10 @@ def test_the_session_hears_of_other_addresses_of_its_link_once():
             assert peers.peers["red"].status.next_hops == hops, (
                 "a link that is unknown says nothing"
             )
+            link.append(here)
+            peers.look_again()
+            await eventually(lambda: len(red.router.table) == 2)
+            assert peers.peers["red"].status.next_hops == {Family.IPV4: here}
             assert red.calls == 1
             await peers.close(None)
 
