@@ -34,6 +34,8 @@ def test_routes_sent_over_a_dead_cable_are_observed_when_it_is_back(frr, lan, no
                 assert status.routes_sent == {Family.IPV4: 2, Family.IPV6: 1}
                 assert status.routes_confirmed == {Family.IPV4: 1, Family.IPV6: 1}
                 assert not spoken.peer.observed
+                await until(lambda: "retrans:" in node.run("ss", "-tinH", "dport = 179"), "again")
+                assert not spoken.peer.observed
             await spoken.reaches(lambda: spoken.peer.observed, "acknowledged after the cut")
             assert spoken.peer.status.routes_confirmed == {Family.IPV4: 2, Family.IPV6: 1}
             assert spoken.peer.counts.established == 1

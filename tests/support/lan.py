@@ -177,12 +177,13 @@ class Lan:
     @contextlib.contextmanager
     def lossy(self, host: Host, link: str = "eth0") -> Iterator[None]:
         """Drop every frame of a cable for the length of a block; no end loses its carrier."""
-        blocked = f"link set {link}-{host.number} type bridge_slave state".split()
-        run("ip", "-n", self.switch, *blocked, "0")
+        # Off the bridge: a port that is only set `disabled` forwards again at the next change of it.
+        port = f"{link}-{host.number}"
+        run("ip", "-n", self.switch, "link", "set", port, "nomaster")
         try:
             yield
         finally:
-            run("ip", "-n", self.switch, *blocked, "3")
+            run("ip", "-n", self.switch, "link", "set", port, "master", "br0")
 
     def close(self) -> None:
         for name in [*(host.namespace for host in self._hosts), self.switch]:
