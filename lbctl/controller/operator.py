@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import ssl
@@ -140,7 +141,7 @@ class Operator:
         while not self._closing.is_set():
             began = time.monotonic()
             try:
-                with asyncio.Runner(loop_factory=_ServingLoop) as runner:
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                     runner.run(self._live())
                 why = "it ended"
             except asyncio.CancelledError:
@@ -151,6 +152,10 @@ class Operator:
                 self.serving = False
                 with self._lock:
                     self.loop = self._stop = None
+            # Cut short, kopf leaves its sockets to the garbage collector: the one that listens, and
+            # connections that were accepted while it closed. The kernel would go on answering for
+            # them, and the API server would wait for a verdict that never comes.
+            gc.collect()
             if self._closing.is_set():
                 return
             failures = 1 if time.monotonic() - began >= SETTLED_S else failures + 1
@@ -311,28 +316,3 @@ def _memory_file(pair: ServingPair) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
-
-
-class _ServingLoop(asyncio.SelectorEventLoop):
-    """An event loop that closes what listens in it when it is closed.
-
-    kopf leaves its listening socket to the garbage collector when it is cut short. Until then the
-    kernel goes on handing it connections that nobody accepts: the API server would wait for a
-    verdict that never comes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._servers: list[asyncio.Server] = []
-
-    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
-        """Return a server as every loop does, and remember it."""
-        server: asyncio.Server = await super().create_server(*arguments, **options)
-        self._servers.append(server)
-        return server
-
-    def close(self) -> None:
-        """Close the servers, then the loop."""
-        for server in self._servers:
-            server.close()
-        super().close()

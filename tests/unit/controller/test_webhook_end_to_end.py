@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 
 import aiohttp
+import pytest
 
 from lbctl.controller.operator import Operator
 from lbctl.run.metrics import Exposition
@@ -227,6 +228,7 @@ def test_an_object_in_another_namespace_is_not_created_and_an_old_one_is_warned_
     run(case())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_kopf_killed_again_and_again_disturbs_no_allocation_and_admission_returns():
     async def case() -> None:
         async with DiscoverableApi() as api:
