@@ -362,4 +362,98 @@ STATUS = Section(
     ),
 )
 
-SECTIONS: Final = (PEER, ADVERTISEMENT, COMMUNITY, BFD_PROFILE, STATUS)
+SESSIONS = Section(
+    title="BGP sessions and failures",
+    text="Beside MetalLB's native mode, or its FRR modes where the row says so.",
+    rows=(
+        _better(
+            "IPv6 routes and IPv6 sessions",
+            "in process; there in the FRR modes only",
+            "bgp::test_a_router_learns_both_families_and_every_change",
+            "bgp_matrix::test_a_session_of_one_family_carries_that_one_alone",
+        ),
+        _better(
+            "hold timer",
+            "a router that is silent is given up at the hold time; the native mode waits for TCP",
+            "bgp::test_a_router_that_is_frozen_is_given_up_at_the_hold_time_and_gets_the_table_again",
+        ),
+        _better(
+            "routes on the wire",
+            "as few UPDATEs as the attributes allow, and End-of-RIB; there one for each prefix",
+            "bgp::test_ten_thousand_routes_arrive_whole_and_leave_whole",
+            "bgp::test_after_hundreds_of_changes_at_full_speed_the_router_holds_the_last_table",
+        ),
+        _better(
+            "route refresh",
+            "answered with the whole table; the native mode does not know it",
+            "bgp_matrix::test_a_soft_reconfiguration_of_the_peer_asks_for_the_routes_and_gets_them",
+        ),
+        BEHAVIOUR.same(
+            "UPDATEs of the router",
+            "drained, counted and not used",
+            "bgp_bad_peers::test_a_flood_of_updates_is_drained_while_our_routes_leave",
+        ),
+        BEHAVIOUR.same(
+            "calls of the router",
+            "never listened for",
+            "bgp_driver::test_a_session_over_tcp_tells_the_table_and_each_change",
+        ),
+        _better(
+            "pause before the next call",
+            "doubles, with jitter; a router that closed for too many routes is held off and the "
+            "session says so",
+            "bgp_bad_peers::test_a_peer_that_closes_at_once_is_not_called_in_a_tight_circle",
+            "bgp_settings::test_a_peer_with_a_limit_of_prefixes_is_held_off",
+        ),
+        _better(
+            "a peer that is edited",
+            "rolls its own session, and only if the session depends on the field; there every "
+            "change closes it",
+            "bgp_continuity::test_a_change_of_one_peer_leaves_every_other_uptime_unbroken",
+            "bgp_driver::test_what_matters_to_the_next_connection_alone_ends_no_session",
+        ),
+        _better(
+            "localPref that is not set",
+            "100 with every router; there 0 or 100 by the mode",
+            "routes::test_an_advertisement_says_how_a_route_looks",
+            "bgp_matrix::test_every_attribute_inside_one_as",
+        ),
+        BEHAVIOUR.same(
+            "an aggregate of Services with externalTrafficPolicy Local",
+            "stays until the last of its addresses goes, also where a node has no endpoint of some",
+            "routes::test_addresses_of_one_aggregate_are_one_route_that_stays_until_the_last_goes",
+            "bgp_product::test_an_advertisement_with_aggregation_lengths_tells_the_aggregates",
+        ),
+        _better(
+            "lb-speaker dies and comes back",
+            "with graceful restart no packet is lost; the native mode's routes go",
+            "bgp_continuity::"
+            "test_a_client_loses_no_packet_while_the_speaker_is_killed_and_comes_back",
+            "bgp_product::test_the_routers_routes_stay_while_the_speaker_is_killed_and_comes_back",
+        ),
+        _better(
+            "lb-speaker ends, a node is drained",
+            "routes are marked GRACEFUL_SHUTDOWN first and withdrawn then, with a NOTIFICATION that "
+            "says why at the end; there TCP closes",
+            "bgp_product::test_a_planned_end_is_marked_first_and_withdrawn_then",
+        ),
+        BEHAVIOUR.same(
+            "the API server is gone",
+            "what was announced stays",
+            "bgp_product::test_nothing_announced_changes_while_the_api_server_is_gone",
+        ),
+        BEHAVIOUR.same(
+            "a node dies",
+            "the router's hold timer ends its routes; BFD is missing",
+            "lab_routed_demo::"
+            "test_a_drain_costs_no_connection_and_a_cut_costs_only_those_of_the_node",
+        ),
+        BEHAVIOUR.same(
+            "kubelet is silent, the network is not",
+            "the node goes on announcing",
+            "routes::test_a_node_whose_kubelet_is_silent_or_whose_fast_path_is_gone_announces",
+        ),
+    ),
+)
+
+SECTIONS: Final = (PEER, ADVERTISEMENT, COMMUNITY, BFD_PROFILE, STATUS, SESSIONS)

@@ -251,13 +251,15 @@ STATUS_KINDS = Section(
             "comes back",
             "end::test_a_summary_that_somebody_deletes_or_changes_is_back_at_once",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.refused(
             "ConfigurationState `speaker-NODE`, condition configReconcilerValid",
-            "speakers write none; what they can announce is in SpeakerStatus",
+            "every speaker judges objects as the controller does, so its one object speaks for all; "
+            "what a node can announce is in SpeakerStatus, its sessions in BGPSessionStatus",
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.refused(
             "ownerReference of ConfigurationState",
-            "it stays when the controller is uninstalled",
+            "the owner would be one Pod, of which each replica and each update has another; so it "
+            "stays when the controller is uninstalled, and goes with its CRD",
         ),
     ),
 )

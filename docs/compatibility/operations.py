@@ -59,10 +59,12 @@ FLAGS = Section(
             "its end: there is nothing that cert-manager would do better",
         ),
         FLAG.not_applicable("--webhook-http2", "the admission server speaks HTTP/1.1 only"),
-        FLAG.later(
-            "--tls-min-version, --tls-cipher-suites, --tls-curve-preferences, --metrics-cert-dir",
-            "metrics are plain HTTP; the webhook's TLS cannot be set",
+        FLAG.refused(
+            "--tls-min-version, --tls-cipher-suites, --tls-curve-preferences",
+            "the webhook speaks TLS 1.3 alone, where nothing is left to choose",
+            "operator::test_the_admission_server_speaks_tls_1_3_alone",
         ),
+        FLAG.refused("--metrics-cert-dir", "metrics are plain HTTP, see below"),
         FLAG.not_applicable("--pprof-bind-address", "a tool of Go"),
         FLAG.not_applicable(
             "--ml-secret-name, --deployment, --ml-bindaddr, --ml-bindport, --ml-labels, "
@@ -77,6 +79,18 @@ FLAGS = Section(
             "conductor::test_the_report_says_that_the_exclude_label_is_ignored",
         ),
         FLAG.not_applicable("--host", "deprecated and unused there"),
+        FLAG.not_applicable(
+            "--bgp-debounce-timeout",
+            "no daemon is configured anew: a change is on the wire within milliseconds",
+        ),
+        FLAG.not_applicable(
+            "--frrk8s-namespace, --frrk8s-secret-passthrough",
+            "sessions run in lb-speaker, which reads the Secrets itself",
+        ),
+        BEHAVIOUR.not_applicable(
+            "`METALLB_BGP_TYPE`, ConfigMap `bgpextras`",
+            "there is one BGP, in lb-speaker, and no FRR whose configuration could have extras",
+        ),
         BEHAVIOUR.same(
             "environment variables",
             "every flag has one, LBCTL_ instead of METALLB_",
@@ -140,6 +154,27 @@ METRICS = Section(
             "fast::test_counters_survive_a_hand_over_and_end_with_the_address",
         ),
         METRIC.same(
+            "metallb_bgp_session_up, metallb_bgp_updates_total, "
+            "metallb_bgp_announced_prefixes_total, metallb_bgp_pending_prefixes_total, "
+            "metallb_bgp_opens_sent, metallb_bgp_opens_received, metallb_bgp_notifications_sent, "
+            "metallb_bgp_updates_total_received, metallb_bgp_keepalives_sent, "
+            "metallb_bgp_keepalives_received, metallb_bgp_total_sent, metallb_bgp_total_received",
+            "by peer (`address:port`), on the port of lb-speaker; without `vrf`, and without the "
+            "prefix `frrk8s_`",
+            "bgp_product::test_the_page_of_metrics_counts_the_session",
+        ),
+        METRIC.not_applicable(
+            "metallb_bgp_route_refresh_sent", "we need no routes and never ask for them again"
+        ),
+        METRIC.later(
+            "metallb_bfd_session_up, metallb_bfd_control_packet_input, "
+            "metallb_bfd_control_packet_output, metallb_bfd_echo_packet_input, "
+            "metallb_bfd_echo_packet_output, metallb_bfd_session_up_events, "
+            "metallb_bfd_session_down_events",
+            "BFD is missing",
+        ),
+        METRIC.not_applicable("metallb_bfd_zebra_notifications", "there is no zebra"),
+        METRIC.same(
             "process_cpu_seconds_total, process_resident_memory_bytes, "
             "process_start_time_seconds, process_open_fds",
             "of lb-controller and lb-speaker",
@@ -148,9 +183,10 @@ METRICS = Section(
         METRIC.not_applicable(
             "controller_runtime_, workqueue_, rest_client_, go_", "libraries of Go"
         ),
-        BEHAVIOUR.later(
+        BEHAVIOUR.refused(
             "metrics over HTTPS with TokenReview",
-            "plain HTTP without login; whoever reaches the port may read",
+            "plain HTTP without login, which needs no right to review tokens and no certificate in "
+            "lb-speaker; whoever reaches the port may read names and addresses of Services",
         ),
     ),
 )
@@ -225,7 +261,7 @@ PACKAGING = Section(
             "chart_values::test_monitors_select_the_pods_of_both_workloads",
             "chart_values::test_every_alert_is_on_a_metric_that_is_exposed",
         ),
-        BEHAVIOUR.later("plain manifests", "Helm only"),
+        BEHAVIOUR.refused("plain manifests", "one source, the chart: `helm template` writes them"),
         BEHAVIOUR.later("published images", "one image, built by yourself, for one architecture"),
         BEHAVIOUR.refused("conversion of the ConfigMap from before 0.13", "objects only"),
     ),

@@ -27,8 +27,7 @@ MEANING = {
 }
 
 INTRODUCTION = (
-    "What MetalLB (main of July 2026, after v0.16.1) does, row by row, and how lbctl stands to it. "
-    "Its BGP kinds are here; its flags and metrics of BGP follow when lbctl speaks BGP."
+    "What MetalLB (main of July 2026, after v0.16.1) does, row by row, and how lbctl stands to it."
 )
 CHECKED = (
     "Each row is checked against the field tables, flags, metrics and Event reasons in the code, "

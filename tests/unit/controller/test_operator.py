@@ -266,6 +266,23 @@ def first_certificate(pem: bytes) -> bytes:
     return pem.partition(end)[0] + end
 
 
+def test_the_admission_server_speaks_tls_1_3_alone():
+    async def case() -> None:
+        async with DiscoverableApi() as api:
+            pair = new_pair()
+            with operating(api) as operator:
+                operator.serve(pair)
+                await reviewed(operator, pair, "old")
+                context = ssl.create_default_context(cadata=pair.trusted_pem.decode())
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+                at = ("127.0.0.1", operator.settings.port)
+                with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                    await asyncio.open_connection(*at, ssl=context, server_hostname=NAME)
+                await asyncio.to_thread(operator.stop, 15.0)
+
+    run(case())
+
+
 @LEAVES_SOCKETS
 def test_a_pair_that_tls_cannot_use_leaves_the_one_before_in_use():
     async def case() -> None:
