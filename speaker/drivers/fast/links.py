@@ -251,7 +251,7 @@ def _problem_of(name: LinkName, link: Link | None) -> str | None:
     if link is None:
         return f"link {name} does not exist on this node: it is opened when it appears"
     if link.mac is None:
-        return f"link {name} is not Ethernet: ARP and NDP need hardware addresses"
+        return f"link {name} is not Ethernet: ARP, NDP and router advertisements need hardware addresses"
     if not link.up:
         return f"link {name} is down: set it up"
     if not link.carrier:
