@@ -427,9 +427,7 @@ SESSIONS = Section(
         _better(
             "lb-speaker dies and comes back",
             "with graceful restart no packet is lost; the native mode's routes go",
-            "bgp_continuity::"
-            "test_a_client_loses_no_packet_while_the_speaker_is_killed_and_comes_back",
-            "bgp_product::test_the_routers_routes_stay_while_the_speaker_is_killed_and_comes_back",
+            "bgp_restart::test_a_client_loses_no_packet_while_the_speaker_is_killed_and_comes_back",
         ),
         _better(
             "lb-speaker ends, a node is drained",

@@ -121,6 +121,7 @@ FILES: Final = {
     "bgp_continuity": "tests/netns/test_bgp_continuity.py",
     "bgp_matrix": "tests/netns/test_bgp_matrix.py",
     "bgp_product": "tests/netns/test_bgp_product.py",
+    "bgp_restart": "tests/netns/test_bgp_restart.py",
     "bgp_settings": "tests/netns/test_bgp_settings.py",
     "bgp_statuses": "tests/unit/kube/test_bgp_statuses.py",
     "bpf": "tests/unit/fast/test_bpf.py",

@@ -1,116 +1,29 @@
 """The real lb-speaker beside FRR and BIRD, told what to do by objects as in a cluster.
 
 What the session layer alone can show is in test_bgp_continuity.py; here it is a whole process that
-reads BGPPeers, BGPAdvertisements, Secrets, Services and Nodes, and routers that judge it.
+reads BGPPeers, BGPAdvertisements, Secrets, Services and Nodes, and routers that judge it. How it is
+killed and comes back is in test_bgp_restart.py.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.bgp import OURS, THEIRS
+from tests.support.bgp import THEIRS
 from tests.support.cluster import steadily
-from tests.support.lan import Host, eventually
+from tests.support.fabric import BOTH, WITHIN_S, Fabric, fabric_of
+from tests.support.lan import eventually
 from tests.support.router_lines import bird_lines, frr_lines
 from tests.support.routers import Bird, Frr, holds, router
-from tests.support.speaker_lan import NAMESPACE, V4, V6, SpeakerLan
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
-BOTH = (f"{V4}/32", f"{V6}/128")
 PASSWORD, ANOTHER = "correct-horse", "battery-staple"
-WITHIN_S = 30.0
-
-
-class Fabric:
-    """One node whose Service is announced to FRR (peer tor) and to BIRD (peer spine)."""
-
-    def __init__(self, cluster: SpeakerLan, tor: Host, spine: Host) -> None:
-        self.cluster = cluster
-        self.node = cluster.nodes["n1"]
-        self.tor = tor
-        self.spine = spine
-
-    def put(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> None:
-        self.cluster.put(
-            plural,
-            {
-                "apiVersion": "lbctl.io/v1beta1",
-                "kind": kind,
-                "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": spec,
-            },
-        )
-
-    def put_peer(self, name: str, host: Host, **spec: Any) -> None:
-        ends = {"myASN": OURS, "peerASN": THEIRS, "peerAddress": host.address}
-        given = {"connectTime": "1s", "dualStackAddressFamily": True}
-        self.put("bgppeers", "BGPPeer", name, {**ends, **given, **spec})
-
-    def put_advertisement(self, name: str, **spec: Any) -> None:
-        self.put("bgpadvertisements", "BGPAdvertisement", name, spec)
-
-    def put_password(self, password: str) -> None:
-        self.cluster.put(
-            "secrets",
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": "tor-password", "namespace": NAMESPACE},
-                "type": "kubernetes.io/basic-auth",
-                "data": {"password": base64.b64encode(password.encode()).decode()},
-            },
-        )
-
-    def put_node(self, name: str = "n1", *, also: str = "", **annotations: str) -> None:
-        """Write the Node; `also` is one more address of it, and the first."""
-        host = self.cluster.nodes[name].host
-        self.cluster.put(
-            "nodes",
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {
-                    "name": name,
-                    "labels": {"kubernetes.io/hostname": name},
-                    "annotations": {f"lbctl.io/{key}": text for key, text in annotations.items()},
-                },
-                "status": {
-                    "conditions": [{"type": "Ready", "status": "True"}],
-                    "addresses": [
-                        {"type": "InternalIP", "address": address}
-                        for address in (also, host.address, host.address6)
-                        if address
-                    ],
-                },
-            },
-        )
-
-
-@contextlib.contextmanager
-def fabric_of(directory: Path, *names: str) -> Iterator[Fabric]:
-    cluster = SpeakerLan(directory, names)
-    try:
-        made = Fabric(cluster, cluster.lan.host("tor"), cluster.lan.host("spine"))
-        cluster.populate()
-        cluster.api.call(lambda api: api.delete("l2advertisements", "all", NAMESPACE))
-        for name in names:
-            made.put_node(name)
-            cluster.nodes[name].start_fastpath()
-        cluster.put_service()
-        cluster.put_endpoints("n1")
-        made.put_advertisement("all")
-        yield made
-    finally:
-        cluster.close()
 
 
 @pytest.fixture
@@ -195,50 +108,6 @@ def test_edits_of_objects_about_one_peer_leave_the_session_with_the_other_unbrok
         )
         has(frr, *BOTH)
         assert bird.since_s(node.address) == since
-
-
-@contextlib.contextmanager
-def deletions(host: Host) -> Iterator[Callable[[], list[str]]]:
-    """Return what the host's kernel has deleted of its routes since the block began."""
-    command = ["ip", "netns", "exec", host.namespace, "ip", "-o", "monitor", "route"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def read() -> list[str]:
-        process.terminate()
-        lines = process.communicate()[0].splitlines()
-        return [line for line in lines if line.startswith("Deleted") and (V4 in line or V6 in line)]
-
-    try:
-        yield read
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize("graceful", [True, False], ids=["graceful", "plain"])
-def test_the_routers_routes_stay_while_the_speaker_is_killed_and_comes_back(fabric, graceful):
-    """Without graceful restart they go: the measure can tell the difference."""
-    node = fabric.node.host
-    ends = "rcvd End-of-RIB for IPv4"
-    with frr_of(fabric) as frr:
-        fabric.put_peer("tor", fabric.tor, enableGracefulRestart=graceful)
-        fabric.node.start_speaker()
-        has(frr, *BOTH)
-        eventually(lambda: V4 in fabric.tor.ip("route"), within_s=WITHIN_S, what="the kernel's")
-        with deletions(fabric.tor) as deleted:
-            speaker = fabric.node.speaker
-            speaker.kill()
-            speaker.wait(20)
-            eventually(
-                lambda: frr.neighbor(node.address).get("bgpState") != "Established",
-                within_s=WITHIN_S,
-                what="FRR has seen the end",
-            )
-            fabric.node.start_speaker()
-            eventually(lambda: frr.said().count(ends) == 2, within_s=WITHIN_S, what="a new table")
-            has(frr, *BOTH)
-            eventually(lambda: V4 in fabric.tor.ip("route"), within_s=WITHIN_S, what="the route")
-            assert bool(deleted()) is not graceful
 
 
 def marked_then_gone(frr: Frr) -> None:

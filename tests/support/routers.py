@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -282,6 +283,14 @@ class Gobgp(_Daemons):
         self._settings.write_text(lines)
         self._children[0].send_signal(signal.SIGHUP)
 
+    def forward(self) -> None:
+        """Put what it learns into the kernel from now on, as the other two do by themselves.
+
+        Deviation: not by zebra, which its `[zebra]` is for: Debian's gobgpd panics at the first
+        interface that Debian's zebra (8.4) tells of. The lab's follower copies the table instead.
+        """
+        self.start(sys.executable, "-m", "lbctl.lab.routers.carry")
+
     def watch(self) -> list[str]:
         return [*self._command, "monitor", "global", "rib"]
 
@@ -362,12 +371,10 @@ def router(kind: type[Frr | Bird | Gobgp], host: Host, lines: str) -> Iterator[A
         finally:
             running.kill()
             # The dead leave their routes in the kernel; FRR's go with their next hops.
-            for words in (
-                "nexthop flush",
-                "-4 route flush proto bird",
-                "-6 route flush proto bird",
-            ):
-                host.ip(*words.split(), check=False)
+            host.ip("nexthop", "flush", check=False)
+            for family in ("-4", "-6"):
+                for owner in ("bird", "bgp"):
+                    host.ip(family, "route", "flush", "proto", owner, check=False)
 
 
 def holds(running: Any, *prefixes: str) -> Callable[[], bool]:

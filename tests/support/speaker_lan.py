@@ -217,7 +217,11 @@ class SpeakerLan:
         )
 
     def put_service(
-        self, *, policy: str = "Cluster", addresses: tuple[str, ...] = (V4, V6)
+        self,
+        name: str = SERVICE,
+        *,
+        policy: str = "Cluster",
+        addresses: tuple[str, ...] = (V4, V6),
     ) -> None:
         self.put(
             "services",
@@ -225,9 +229,9 @@ class SpeakerLan:
                 "apiVersion": "v1",
                 "kind": "Service",
                 "metadata": {
-                    "name": SERVICE,
+                    "name": name,
                     "namespace": "default",
-                    "uid": "uid-shop",
+                    "uid": f"uid-{name}",
                     "annotations": {"lbctl.io/ip-allocated-from-pool": "pool"},
                 },
                 "spec": {
@@ -242,8 +246,10 @@ class SpeakerLan:
             },
         )
 
-    def put_endpoints(self, *nodes: str, ending: tuple[str, ...] = ()) -> None:
-        """Give the Service one endpoint per node and family; those on `ending` serve their last."""
+    def put_endpoints(
+        self, *nodes: str, ending: tuple[str, ...] = (), service: str = SERVICE
+    ) -> None:
+        """Give a Service one endpoint per node and family; those on `ending` serve their last."""
         for family, prefix in (("IPv4", "198.18.128."), ("IPv6", "2001:db8:ffff:1::")):
             self.put(
                 "endpointslices",
@@ -251,9 +257,9 @@ class SpeakerLan:
                     "apiVersion": "discovery.k8s.io/v1",
                     "kind": "EndpointSlice",
                     "metadata": {
-                        "name": f"{SERVICE}-{family.lower()}",
+                        "name": f"{service}-{family.lower()}",
                         "namespace": "default",
-                        "labels": {"kubernetes.io/service-name": SERVICE},
+                        "labels": {"kubernetes.io/service-name": service},
                     },
                     "addressType": family,
                     "endpoints": [
