@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from speaker.protocols.bgp_routes import Route, Table
+from speaker.wire.bgp_messages import PathAttributes
+from tests.support.bgp import cidr
 from tests.support.cluster import steadily
 from tests.support.lan import Host
 from tests.support.routers import Bird, Frr, Gobgp, holds, router
-from tests.support.speaking import TABLE, on, peer_on, speaking, until
+from tests.support.speaking import FOUR, SIX, TABLE, Spoken, on, peer_on, speaking, until
 
 pytestmark = pytest.mark.netns
 
@@ -48,3 +54,66 @@ def test_a_router_that_is_configured_as_the_how_to_says_learns_the_routes(
             await asyncio.to_thread(steadily, "it may restart", kept, for_s=3)
 
     on(node, work())
+
+
+A, B = ("198.51.100.71", "2001:db8:1::71"), ("198.51.100.72", "2001:db8:1::72")
+"""Two nodes, to the router: two sessions, and next hops of their own."""
+GRACEFUL_SHUTDOWN = 0xFFFF0000
+
+
+@pytest.fixture
+def two_nodes(node: Host) -> Iterator[Host]:
+    for address, _ in (A, B):
+        node.ip("addr", "add", f"{address}/24", "dev", "eth0")
+    yield node
+    for address, _ in (A, B):
+        node.ip("addr", "del", f"{address}/24", "dev", "eth0")
+
+
+def table_of(hops: tuple[str, str], *communities: int) -> Table:
+    attributes = PathAttributes(communities=communities)
+    return {
+        cidr(prefix): Route(next_hop=ip_address(hop), attributes=attributes)
+        for prefix, hop in zip((FOUR, SIX), hops, strict=True)
+    }
+
+
+def used(running: Frr | Bird | Gobgp, prefix: str) -> set[str]:
+    """Return the next hops that packets take: in the kernel, or GoBGP's choice for it."""
+    if isinstance(running, Gobgp):
+        return running.best(prefix)
+    family = "-6" if ":" in prefix else "-4"
+    return set(re.findall(r"via (\S+)", running.host.ip(family, "route", "show", prefix)))
+
+
+@pytest.mark.parametrize("language", list(KINDS))
+def test_a_route_that_is_marked_with_graceful_shutdown_is_the_last_choice(
+    language: str, two_nodes: Host, tor: Host
+) -> None:
+    """RFC 8326 4.2; marked is now one and now the other, so that nothing else breaks the tie."""
+
+    def speaking_as(hops: tuple[str, str]) -> AbstractAsyncContextManager[Spoken]:
+        own = ip_address(hops[0])
+        config = peer_on(two_nodes, tor, asn=ASN, peer_asn=PEER_ASN, source=own, identifier=own)
+        return speaking(config, two_nodes, table_of(hops))
+
+    async def work() -> None:
+        async with speaking_as(A) as a, speaking_as(B) as b:
+
+            async def takes(*nodes: tuple[str, str]) -> None:
+                wanted = [set(hops) for hops in zip(*nodes, strict=True)]
+                await until(lambda: [used(running, one) for one in (FOUR, SIX)] == wanted)
+
+            await until(lambda: a.up and b.up)
+            if language != "toml":
+                await takes(A, B)
+            for _ in range(2):
+                a.peer.want(table_of(A, GRACEFUL_SHUTDOWN))
+                await takes(B)
+                a.peer.want(table_of(A))
+                b.peer.want(table_of(B, GRACEFUL_SHUTDOWN))
+                await takes(A)
+                b.peer.want(table_of(B))
+
+    with router(KINDS[language], tor, block(language, tor, "198.51.100.0/24")) as running:
+        on(two_nodes, work())

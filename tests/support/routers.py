@@ -323,6 +323,12 @@ class Gobgp(_Daemons):
                 found[prefix] = {_gobgp_next_hop(path) for path in paths}
         return found
 
+    def best(self, prefix: str) -> set[str]:
+        """Return the next hop of the one path that it would use."""
+        family = "ipv6" if ":" in prefix else "ipv4"
+        paths = _parse(self.tell("global", "rib", "-a", family, "-j")).get(prefix, ())
+        return {_gobgp_next_hop(path) for path in paths if path.get("best")}
+
     def carried(self, prefix: str) -> Carried:
         family = "ipv6" if ":" in prefix else "ipv4"
         answer = _parse(self.tell("global", "rib", prefix, "-a", family, "-j"))
