@@ -33,6 +33,8 @@ from speaker.protocols.bgp_transitions import State
 
 MANY_UPDATES: Final = 1000
 """A router that tells a default route and its own is none to complain of."""
+MANY_REFRESHES: Final = 100
+"""An operator who clears sessions softly by hand is none to complain of, either."""
 LASTING_S: Final = 1.0
 """How long a state between the call and Established lasts before it is told."""
 
@@ -189,6 +191,10 @@ def _message(now: Instant, status: SessionStatus | None, absent: str, course: Co
     if status.updates_received >= MANY_UPDATES:
         found.append(
             "the peer sends many routes, which lb-speaker only drops: filter them at the router"
+        )
+    if status.refreshes_received >= MANY_REFRESHES:
+        found.append(
+            "the peer asks for all routes again and again; it is answered once a second at most"
         )
     return "; ".join(found)
 

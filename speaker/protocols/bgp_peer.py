@@ -203,8 +203,8 @@ def next_hop_self(
 
     `on_link` begins with our end of the session. Of several others one of `before`, which the peer
     has been told of, stays; else a configured one of the link is taken. A link-local address is
-    taken when the family has no other, as on an unnumbered link; the peer knows where it points,
-    being on it. The link of a session may be the loopback one, where hosts that route keep an
+    taken when the family has no other, as on an unnumbered link, and only if the peer is on that
+    link: farther away it points nowhere. The link of a session may be the loopback one, where hosts that route keep an
     address of their own: 127.0.0.1 and ::1 beside that lead nowhere, and
     are taken only if the peer itself is on this node, and nothing else is there.
     """
@@ -219,10 +219,12 @@ def next_hop_self(
         *config.next_hops,
     )
     inside = bool(on_link) and on_link[0].is_loopback
+    one_hop = 1 in (config.ttl, config.gtsm_hops) or any(one.is_link_local for one in on_link[:1])
     for address in sorted(candidates, key=lambda one: (one.is_loopback, one.is_link_local)):
         family = Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6
         mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
-        if not mapped and (inside or not address.is_loopback):
+        nowhere = (address.is_loopback and not inside) or (address.is_link_local and not one_hop)
+        if not mapped and not nowhere:
             chosen.setdefault(family, _without_zone(address))
     return chosen
 

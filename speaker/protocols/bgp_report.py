@@ -86,6 +86,8 @@ class SessionStatus:
     unsendable: Mapping[Unsendable, int]
     updates_received: int
     """Since the peering began."""
+    refreshes_received: int
+    """As those."""
     table_sent: bool
     """The whole table and End-of-RIB have been handed to TCP in this session."""
     observed: bool

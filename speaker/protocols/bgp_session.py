@@ -7,7 +7,7 @@ after a restart under graceful restart. UPDATEs leave in batches, the next one w
 the last, so a slow peer costs one batch of memory and always gets the latest wish.
 
 Who would fill what: a peer that floods us fills nothing (messages are counted and dropped), one
-that does not read holds one batch and is closed after the send hold time, one that connects and
+that asks for the routes again and again is answered once a second, one that does not read holds one batch and is closed after the send hold time, one that connects and
 fails in a circle meets a growing pause. Driven by `speaker.drivers.node.bgp`.
 """
 
@@ -79,6 +79,8 @@ FIRST_PAUSE_S: Final = 1.0
 HELD_OFF_S: Final = 60.0
 MAX_HELD_OFF_S: Final = 600.0
 """After Cease/1 and Cease/8: the peer has no room for us, and every attempt costs it a table."""
+REFRESH_S: Final = 1.0
+"""Between two answers to ROUTE-REFRESH: 23 bytes of the peer cost us a look at the whole table."""
 STABLE_S: Final = 30.0
 """A session that lived so long forgives the failures before it."""
 MAX_DOUBLINGS: Final = 16
@@ -104,6 +106,7 @@ class Timer(enum.Enum):
     KEEPALIVE = Event.KEEPALIVE_EXPIRED
     CONNECT_RETRY = Event.CONNECT_RETRY_EXPIRED
     IDLE_HOLD = Event.IDLE_HOLD_EXPIRED
+    REFRESH = Event.REFRESH_EXPIRED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,8 @@ class BgpSession:
         self._terms: Terms | None = None
         self._own: dict[Family, Address] = {}
         self._down: Down | None = None
+        self._asked_again: set[Family] = set()
+        """By ROUTE-REFRESH, and not answered yet."""
         self._failures = 0
         self._held_off = 0
         self._unsent = False
@@ -232,6 +237,7 @@ class BgpSession:
             routes_confirmed=self._routes.confirmed_of(),
             unsendable=Counter(self._routes.unsendable.values()),
             updates_received=self.counts.received[MessageType.UPDATE],
+            refreshes_received=self.counts.received[MessageType.ROUTE_REFRESH],
             table_sent=table_sent,
             observed=table_sent and self._acknowledged >= self._last_route_byte,
         )
@@ -369,7 +375,8 @@ class BgpSession:
                 self._routes.open(Egress(terms=self._terms, own=self._own))
             case Act.RESEND:
                 if occurrence.family is not None:
-                    self._routes.refresh(occurrence.family)
+                    self._asked_again.add(occurrence.family)
+                self._answer_refresh(now)
             case Act.NOTIFY:
                 if occurrence.notification is not None:
                     told = encode_notification(occurrence.notification)
@@ -404,6 +411,7 @@ class BgpSession:
     def _drop(self) -> None:
         self._outputs.append(Disconnect())
         self._timers.clear()
+        self._asked_again.clear()
         self._reader = FrameReader()
         self._routes.close()
         self._terms = None
@@ -439,6 +447,14 @@ class BgpSession:
         self._down = replace(self._down, again=again, held_off=held_off)
 
     # --- What we send
+
+    def _answer_refresh(self, now: Instant) -> None:
+        if not self._asked_again or Timer.REFRESH in self._timers:
+            return
+        for family in self._asked_again:
+            self._routes.refresh(family)
+        self._asked_again.clear()
+        self._timers[Timer.REFRESH] = now + REFRESH_S
 
     def _send_keepalive(self, now: Instant) -> None:
         self._send(now, MessageType.KEEPALIVE, KEEPALIVE)

@@ -45,6 +45,7 @@ class Event(enum.Enum):
     UPDATE = enum.auto()  # 27
     UPDATE_ERROR = enum.auto()  # 28
     ROUTE_REFRESH = enum.auto()  # RFC 2918
+    REFRESH_EXPIRED = enum.auto()  # a pause of ours between two answers to it
 
 
 class Act(enum.Enum):
@@ -59,7 +60,7 @@ class Act(enum.Enum):
     ESTABLISH = enum.auto()
     """Begin to send the table."""
     RESEND = enum.auto()
-    """Send a family again."""
+    """Send the families again that the peer asked for; not before the pause is over."""
     NOTIFY = enum.auto()
     """Send the NOTIFICATION of the occurrence, if it has one."""
     DROP = enum.auto()
@@ -125,6 +126,7 @@ TRANSITIONS: Final[dict[State, dict[Event, Row]]] = {
         Event.KEEPALIVE: Row(State.ESTABLISHED, (Act.RESTART_HOLD,)),
         Event.UPDATE: Row(State.ESTABLISHED, (Act.RESTART_HOLD,)),
         Event.ROUTE_REFRESH: Row(State.ESTABLISHED, (Act.RESEND,)),
+        Event.REFRESH_EXPIRED: Row(State.ESTABLISHED, (Act.RESEND,)),
     },
 }
 

@@ -104,7 +104,7 @@ def decode_open(body: bytes) -> OpenMessage:
         # RFC 4271 6.2: the data is the greatest version that we know, in two bytes.
         fault = Notification(code=2, subcode=1, data=struct.pack("!H", VERSION))
         raise FaultError(fault, f"BGP version {body[0] if body else 'missing'}; ours is 4")
-    _check_parameters(body)
+    body = _checked(body)
     try:
         received = Open.unpack_message(body)
         return _open_message(received)
@@ -116,14 +116,17 @@ def decode_open(body: bytes) -> OpenMessage:
         raise FaultError(fault, f"the OPEN cannot be read: {error}") from error
 
 
-def _check_parameters(body: bytes) -> None:
-    """Check that the optional parameters end where the message does; ExaBGP cuts the rest off."""
+def _checked(body: bytes) -> bytes:
+    """Return the OPEN if its optional parameters end where it does; ExaBGP cuts the rest off."""
     length, start = body[9], 10
-    if length == 255 and body[10:11] == b"\xff":  # RFC 9072: two bytes of length follow
+    # RFC 9072 2: by the type alone, two bytes of length follow; the one before it says nothing.
+    if length and body[10:11] == b"\xff":
         length, start = int.from_bytes(body[11:13], "big"), 13
+        body = body[:9] + b"\xff" + body[10:]
     if len(body) != start + length:
         why = f"optional parameters of {length} bytes in an OPEN with {len(body) - start} left"
         raise FaultError(Notification(code=2, subcode=0), why)
+    return body
 
 
 def _open_message(received: Any) -> OpenMessage:

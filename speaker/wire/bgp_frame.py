@@ -140,11 +140,11 @@ def check_update(body: bytes) -> None:
 def decode_route_refresh(body: bytes) -> Family | None:
     """Return the family that is asked for, or None if the request is not ours to answer.
 
-    RFC 2918 4: a family that was not advertised is ignored; so is an enhanced message (RFC 7313),
-    which only a peer sends that we offered the capability.
+    RFC 2918 4: a family that was not advertised is ignored. The third byte is reserved and not
+    looked at (RFC 2918 3): only a peer to which we had offered RFC 7313 would mean something by it.
     """
-    afi, subtype, safi = struct.unpack("!HBB", body)
-    return FAMILY.get(afi) if safi == SAFI_UNICAST and subtype == 0 else None
+    afi, _, safi = struct.unpack("!HBB", body)
+    return FAMILY.get(afi) if safi == SAFI_UNICAST else None
 
 
 def end_of_rib(family: Family) -> bytes:

@@ -103,7 +103,8 @@ _HOW = (
     Field(
         name="keepaliveTime",
         type=span(least_s=1, most_s=HOLD_TIME_MAX_S // 3, zero=True),
-        description="The pause between our KEEPALIVEs; absent: a third of holdTime.",
+        description="The pause between our KEEPALIVEs; absent: a third of holdTime. 0s makes an "
+        "absent holdTime 0s, too: a peer that dies is not noticed then.",
     ),
     Field(
         name="connectTime",

@@ -128,6 +128,12 @@ def test_a_drained_node_says_that_its_routes_end_before_it_withdraws_them():
     assert gone.deadline is None
 
 
+def test_a_parting_route_is_withdrawn_in_time_though_nothing_else_changes():
+    parting = spoken(spoken(NOBODY, world()), draining())
+    gone = spoken(parting, draining(), now=105.0, changed=Changed())
+    assert not table(gone)
+
+
 def test_the_wait_begins_once():
     parting = spoken(spoken(NOBODY, world()), draining())
     later = spoken(parting, draining(), now=103.0)

@@ -17,6 +17,7 @@ from lbctl.plan.explain_peer import session_advice
 from lbctl.plan.telling import session_answer
 from speaker.agent.sessions import (
     LASTING_S,
+    MANY_REFRESHES,
     MANY_UPDATES,
     Course,
     course_after,
@@ -129,6 +130,13 @@ def test_a_peer_that_sends_many_routes_is_named_with_the_cure():
         Reason.ANNOUNCED,
         f"the peer has confirmed all 3 routes: {told.message}",
     )
+
+
+def test_a_peer_that_asks_for_the_routes_again_and_again_is_named():
+    status, course = established()
+    assert report(replace(status, refreshes_received=MANY_REFRESHES - 1), course).message == ""
+    told = report(replace(status, refreshes_received=MANY_REFRESHES), course)
+    assert "again and again" in told.message
 
 
 def test_a_capability_that_only_the_peer_has_is_told_by_its_number():

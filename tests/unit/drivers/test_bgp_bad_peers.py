@@ -200,6 +200,23 @@ def test_a_flood_of_updates_is_drained_while_our_routes_leave():
     run(work())
 
 
+def test_a_flood_of_refreshes_is_answered_with_a_few_tables():
+    table = routes(*(f"198.18.{n >> 8}.{n & 255}/32" for n in range(3000)))
+
+    async def work():
+        async with Peer() as peer, beside(peer, table=table) as spoken:
+            await eventually(lambda: len(peer.router.table) == len(table))
+            one = peer.router.updates
+            for _ in range(10):
+                peer.send(MESSAGES["REFRESH"] * 1500)
+                await peer.writer.drain()
+            await eventually(lambda: spoken.counts.received[MessageType.ROUTE_REFRESH] == 15_000)
+            assert one < peer.router.updates < one * 100
+            assert spoken.counts.established == 1
+
+    run(work())
+
+
 def test_a_peer_that_reads_slowly_gets_the_last_of_many_tables():
     async def work():
         tables = [big_table(kind, 400) for kind in range(5)]

@@ -10,6 +10,7 @@ from lbctl.model.address import Family
 from speaker.protocols.bgp_inputs import Renumbered, Wanted
 from speaker.protocols.bgp_peer import next_hop_self
 from speaker.protocols.bgp_routes import Route, Unsendable
+from speaker.protocols.bgp_session import REFRESH_S
 from speaker.protocols.bgp_transitions import State
 from speaker.wire.bgp_frame import MessageType, encode_message
 from tests.support.bgp import (
@@ -111,6 +112,33 @@ def test_a_refresh_sends_the_family_again_and_nothing_else(family):
     expected = [prefix for prefix in TABLE if prefix.version == version]
     assert prefixes_of(bench.router.table) == prefixes_of(expected)
     assert len(bench.router.ended) == 2
+
+
+def test_refreshes_of_one_moment_are_two_answers_with_a_pause_between():
+    bench = Bench().reach(UP)
+    before = bench.router.updates
+    bench.hear(refresh(Family.IPV4))
+    answer = bench.router.updates - before
+    bench.advance(REFRESH_S)
+    bench.hear(*[refresh(Family.IPV4)] * 1000)
+    assert bench.router.updates == before + 2 * answer
+    bench.advance(REFRESH_S * 0.9)
+    assert bench.router.updates == before + 2 * answer
+    bench.advance(REFRESH_S * 0.1)
+    assert bench.router.updates == before + 3 * answer
+    bench.advance(REFRESH_S * 5)
+    assert bench.router.updates == before + 3 * answer
+
+
+def test_a_refresh_that_waits_ends_with_its_session():
+    bench = Bench().reach(UP)
+    bench.hear(*[refresh(Family.IPV4)] * 2)
+    bench.tell(CLOSED)
+    bench.advance(1)
+    bench.reach(UP)
+    sent = bench.router.updates
+    bench.advance(REFRESH_S * 2)
+    assert bench.router.updates == sent
 
 
 def test_a_withdraw_is_not_lost_in_a_refresh():
@@ -262,6 +290,20 @@ def test_ipv6_routes_never_take_an_ipv4_next_hop():
 def test_an_unnumbered_link_uses_its_link_local_address():
     bench = only_link("fe80::11%eth0").reach(UP)
     assert set(hops(bench).values()) == {"fe80::11"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "usable"),
+    [
+        ({"ttl": 1}, True),
+        ({"gtsm_hops": 1}, True),
+        ({"ttl": 255}, False),
+        ({"gtsm_hops": 2}, False),
+    ],
+)
+def test_a_link_local_next_hop_is_told_to_a_peer_on_the_link_alone(settings, usable):
+    own = next_hop_self(make_peer(**settings), (LINK[0], ip_address("fe80::11%eth0")))
+    assert own == {Family.IPV4: LINK[0]} | ({Family.IPV6: ip_address("fe80::11")} if usable else {})
 
 
 def test_a_family_that_was_not_agreed_on_is_not_sent_and_said_so():

@@ -333,6 +333,9 @@ def test_a_connection_that_is_never_answered_is_tried_anew_and_advice_is_given()
         pytest.param({}, {"asn": 64511}, (2, 2), "configured is 65551", id="asn"),
         pytest.param({}, {"asn": 0}, (2, 2), "AS 0", id="asn-0"),
         pytest.param(
+            {"peer_asn": DynamicAsn.EXTERNAL}, {"asn": 0}, (2, 2), "AS 0", id="any-asn-but-0"
+        ),
+        pytest.param(
             {"peer_asn": DynamicAsn.EXTERNAL}, {"asn": 23456}, (2, 2), "AS 23456", id="as-trans"
         ),
         pytest.param(

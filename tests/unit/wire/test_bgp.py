@@ -362,9 +362,10 @@ def test_an_unknown_capability_is_named_and_does_not_matter():
     assert message.families == {Family.IPV6}
 
 
-def test_an_open_with_extended_parameters_is_read():
+@pytest.mark.parametrize("length", [255, 20, 1])
+def test_an_open_with_extended_parameters_is_read(length):
     parameters = b"\2\0\6\1\4\0\2\0\1"
-    body = open_body(b"\xff" + struct.pack("!H", len(parameters)) + parameters, length=255)
+    body = open_body(b"\xff" + struct.pack("!H", len(parameters)) + parameters, length=length)
     assert decode_open(body).families == {Family.IPV6}
 
 
@@ -373,7 +374,7 @@ def test_an_open_with_extended_parameters_is_read():
     [
         ("00010001", Family.IPV4),
         ("00020001", Family.IPV6),
-        ("00010101", None),
+        ("00010101", Family.IPV4),
         ("00010002", None),
         ("00190046", None),
     ],
