@@ -82,7 +82,7 @@ def explain(
     if service is not None and kind != "node":
         fail("--service goes with `explain node NAME`", EXIT_USAGE)
     key = _service_key(service, namespace) if service is not None else None
-    found = view(access, _scope(kind, name, namespace, key))
+    found = view(access, scope_of(kind, name, namespace, key))
     lines, fine, data = KINDS[kind](found, name, namespace, key)
     print(to_json({**data, "fine": fine}) if output == "json" else "\n".join(lines))
     sys.exit(EXIT_FINE if fine else EXIT_FINDINGS)
@@ -114,20 +114,7 @@ def sent_by_service(found: View) -> Mapping[ServiceKey, tuple[Sent, ...]]:
     return {key: sent_for(found, key) for key in found.sent}
 
 
-Answer = tuple[Iterable[str], bool, dict[str, Any]]
-"""The lines for people, whether there is nothing to repair, and the value as JSON."""
-
-
-def _target(words: tuple[str, ...]) -> tuple[str, str]:
-    kind, name = ("service", words[0]) if len(words) == 1 else (words[0], words[1])
-    if len(words) > 2 or kind not in KINDS:
-        kinds = ", ".join(KINDS)
-        said = " ".join(words)
-        fail(f"say the NAME of a Service, or one of {kinds} and a NAME: not {said!r}", EXIT_USAGE)
-    return kind, name
-
-
-def _scope(kind: str, name: str, namespace: str, asked: ServiceKey | None) -> Scope:
+def scope_of(kind: str, name: str, namespace: str, asked: ServiceKey | None) -> Scope:
     """Return what reads as much of the world as the question needs."""
     match kind:
         case "service":
@@ -142,6 +129,19 @@ def _scope(kind: str, name: str, namespace: str, asked: ServiceKey | None) -> Sc
             return about_peers
         case _:
             return whole
+
+
+Answer = tuple[Iterable[str], bool, dict[str, Any]]
+"""The lines for people, whether there is nothing to repair, and the value as JSON."""
+
+
+def _target(words: tuple[str, ...]) -> tuple[str, str]:
+    kind, name = ("service", words[0]) if len(words) == 1 else (words[0], words[1])
+    if len(words) > 2 or kind not in KINDS:
+        kinds = ", ".join(KINDS)
+        said = " ".join(words)
+        fail(f"say the NAME of a Service, or one of {kinds} and a NAME: not {said!r}", EXIT_USAGE)
+    return kind, name
 
 
 def _service_key(name: str, namespace: str) -> ServiceKey:
