@@ -4,7 +4,7 @@ Asked without `limit`, the API server answers from its cache; pages it reads fro
 it three times as long (10,000 Services, Kubernetes 1.36). Parsed as a whole such an answer would
 be 200 MiB of objects for a moment; read like this it is what one piece of it holds.
 
-Called by `lbctl.api.reflector`.
+Called by `lbctl.api.reflector` and `lbctl.cli.lists`.
 """
 
 import codecs

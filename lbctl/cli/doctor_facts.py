@@ -15,8 +15,8 @@ import yaml
 
 from lbctl.api.errors import ApiRefused, problem_of
 from lbctl.api.session import ApiSession
-from lbctl.cli.fetch import list_all
 from lbctl.cli.installation import Access
+from lbctl.cli.lists import list_all
 from lbctl.kube.fold import Source, fold, inputs
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT, Groups
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts

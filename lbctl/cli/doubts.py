@@ -3,7 +3,7 @@
 The parsers take a field of an unknown form for absent, so that one odd object stops nobody; but
 who asks what is the matter must be told, or a speaker of a newer version looks like no speaker.
 The status kinds are compared with their field tables here. Pools and advertisements are not:
-they show what is wrong with them as their own verdict. The caller is `lbctl.cli.fetch`.
+they show what is wrong with them as their own verdict. The caller is `lbctl.cli.lists`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -15,11 +16,21 @@ from click.shell_completion import CompletionItem
 
 from lbctl.cli import explain_bgp_text, explain_text
 from lbctl.cli.backing import backing
-from lbctl.cli.fetch import View, access_options, view
+from lbctl.cli.fetch import access_options, view
 from lbctl.cli.render import EXIT_FINDINGS, EXIT_FINE, EXIT_USAGE, fail, plain, to_json
+from lbctl.cli.scope import (
+    Scope,
+    View,
+    about_address,
+    about_node,
+    about_peers,
+    about_pools,
+    about_service,
+    whole,
+)
 from lbctl.kube.crds.service_l2_status import sent_of
 from lbctl.kube.groups import OWN_VERSION
-from lbctl.model.address import parse_address
+from lbctl.model.address import Address, parse_address
 from lbctl.model.names import NodeName, ServiceKey
 from lbctl.model.pods import NOTHING_ASKED
 from lbctl.plan.address_uses import explain_address
@@ -70,8 +81,8 @@ def explain(
     kind, name = _target(words)
     if service is not None and kind != "node":
         fail("--service goes with `explain node NAME`", EXIT_USAGE)
-    found = view(access, _service_key(name, namespace) if kind == "service" else None)
     key = _service_key(service, namespace) if service is not None else None
+    found = view(access, scope_of(kind, name, namespace, key))
     lines, fine, data = KINDS[kind](found, name, namespace, key)
     print(to_json({**data, "fine": fine}) if output == "json" else "\n".join(lines))
     sys.exit(EXIT_FINE if fine else EXIT_FINDINGS)
@@ -101,6 +112,23 @@ def sent_for(found: View, key: ServiceKey) -> tuple[Sent, ...]:
 def sent_by_service(found: View) -> Mapping[ServiceKey, tuple[Sent, ...]]:
     """Return what speakers say they have put on the wire, for every Service."""
     return {key: sent_for(found, key) for key in found.sent}
+
+
+def scope_of(kind: str, name: str, namespace: str, asked: ServiceKey | None) -> Scope:
+    """Return what reads as much of the world as the question needs."""
+    match kind:
+        case "service":
+            return partial(about_service, key=_service_key(name, namespace))
+        case "address":
+            return partial(about_address, address=_parsed(name))
+        case "pool":
+            return about_pools
+        case "node" if asked is None:
+            return partial(about_node, node=NodeName(name))
+        case "peer":
+            return about_peers
+        case _:
+            return whole
 
 
 Answer = tuple[Iterable[str], bool, dict[str, Any]]
@@ -154,11 +182,8 @@ def _checklist(found: View, explanation: ServiceExplanation) -> Checklist:
 
 
 def _address(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
-    address = parse_address(name)
-    if address is None:
-        fail(f"{name!r} is not an address such as 192.0.2.130 or 2001:db8::1", EXIT_USAGE)
     facts = explain_address(
-        address,
+        _parsed(name),
         found.snapshot,
         found.plan,
         found.announcement,
@@ -166,6 +191,13 @@ def _address(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
         telling=found.telling,
     )
     return explain_text.address(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
+
+
+def _parsed(name: str) -> Address:
+    address = parse_address(name)
+    if address is None:
+        fail(f"{name!r} is not an address such as 192.0.2.130 or 2001:db8::1", EXIT_USAGE)
+    return address
 
 
 def _pool(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:

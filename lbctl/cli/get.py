@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from lbctl.cli.explain import explained, sent_by_service
-from lbctl.cli.fetch import View, access_options, view
+from lbctl.cli.fetch import access_options, view
 from lbctl.cli.get_bgp import peers, routes, sessions
 from lbctl.cli.render import output_option, print_rows
+from lbctl.cli.scope import View, about_pools
 from lbctl.model.names import PoolName
 from lbctl.model.reason import Reason
 from lbctl.plan.address_uses import AddressUse, address_uses
@@ -132,7 +133,7 @@ def addresses(output: str, **access: Any) -> None:
 @access_options
 def pools(output: str, **access: Any) -> None:
     """Show pools: whether they are in effect, and how many addresses are left."""
-    rows = pool_rows(view(access))
+    rows = pool_rows(view(access, about_pools))
     lines = [
         (
             row.name,

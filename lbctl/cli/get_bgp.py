@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from lbctl.cli.fetch import View, access_options, view
+from lbctl.cli.fetch import access_options, view
 from lbctl.cli.render import EXIT_USAGE, fail, output_option, print_rows
+from lbctl.cli.scope import View
 from lbctl.model.names import NodeName, PeerName
 from lbctl.model.route import Prefix
 from lbctl.model.session import NO_ROUTES, SessionReport

@@ -96,11 +96,7 @@ def address_uses(
     telling: Telling = NOBODY,
 ) -> tuple[AddressUse, ...]:
     """Return a row for every address that is given or lawfully shown, in the order of addresses."""
-    given: dict[Address, dict[ServiceKey, PoolName]] = {}
-    for key, outcome in plan.outcomes.items():
-        if isinstance(outcome, Outcome):
-            for address, pool in zip(outcome.addresses, outcome.pools, strict=True):
-                given.setdefault(address, {})[key] = pool
+    given = _given(plan)
     return tuple(
         _use(address, given.get(address, {}), announcement, sent, telling)
         for address in sorted({*given, *announcement.addresses}, key=slot_of)
@@ -117,14 +113,16 @@ def explain_address(
     telling: Telling = NOBODY,
 ) -> AddressFacts:
     """Return the facts on one address, whether anybody has it or not."""
-    uses = {use.address: use for use in address_uses(plan, announcement, sent, telling)}
-    use = uses.get(address)
-    pools = tuple(_holding(address, snapshot, plan))
+    given = _given(plan).get(address, {})
     known = announcement.addresses.get(address)
+    use = _use(address, given, announcement, sent, telling) if given or known else None
+    pools = tuple(_holding(address, snapshot, plan))
     elsewhere = tuple(
-        key
-        for key, service in sorted(snapshot.services.items())
-        if address in service.addresses and (use is None or key not in use.services)
+        sorted(
+            key
+            for key, service in snapshot.services.items()
+            if address in service.addresses and (use is None or key not in use.services)
+        )
     )
     free = use is None and any(one.gives for one in pools)
     return AddressFacts(
@@ -134,10 +132,20 @@ def explain_address(
         pools=pools,
         use=use,
         candidates=() if known is None else candidates_of(known, use.sent if use else ()),
-        asking=tuple(_asking(address, snapshot, plan)),
+        asking=tuple(sorted(_asking(address, snapshot, plan), key=lambda one: one.service)),
         elsewhere=elsewhere,
         peers=() if known is None else telling.answers(address),
     )
+
+
+def _given(plan: Plan) -> dict[Address, dict[ServiceKey, PoolName]]:
+    """Return who gets each address, and from which pool."""
+    given: dict[Address, dict[ServiceKey, PoolName]] = {}
+    for key, outcome in plan.outcomes.items():
+        if isinstance(outcome, Outcome):
+            for address, pool in zip(outcome.addresses, outcome.pools, strict=True):
+                given.setdefault(address, {})[key] = pool
+    return given
 
 
 def _use(
@@ -209,7 +217,7 @@ def _who(pool: Pool) -> str:
 
 def _asking(address: Address, snapshot: Snapshot, plan: Plan) -> list[Asking]:
     found = []
-    for key, service in sorted(snapshot.services.items()):
+    for key, service in snapshot.services.items():
         outcome = plan.outcomes.get(key)
         if address not in service.request.addresses or not isinstance(outcome, Outcome):
             continue

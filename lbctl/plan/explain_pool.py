@@ -142,14 +142,14 @@ def _families(name: PoolName, entry: Configured[Pool], plan: Plan) -> tuple[Fami
 
 def _members(name: PoolName, plan: Plan) -> list[Member]:
     found = []
-    for key, outcome in sorted(plan.outcomes.items()):
+    for key, outcome in plan.outcomes.items():
         if not isinstance(outcome, Outcome):
             continue
         pairs = zip(outcome.addresses, outcome.pools, strict=True)
         own = tuple(address for address, pool in pairs if pool == name)
         if own:
             found.append(Member(service=key, addresses=own))
-    return found
+    return sorted(found, key=lambda one: one.service)
 
 
 def _users(pool: Pool | None) -> str:

@@ -197,7 +197,11 @@ class Telling:
             yield address
             return
         block = prefix_of(address, widest)
-        yield from (one for one in self.claimants if prefix_of(one, widest) == block)
+        yield from (
+            one
+            for one in self.claimants
+            if family_of(one) is family and prefix_of(one, widest) == block
+        )
 
     def _yes(self, node: NodeName, peer: PeerName, address: Address, told: Told) -> PeerAnswer:
         report = self.session(node, peer)

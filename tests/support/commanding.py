@@ -183,10 +183,15 @@ def sent(
         "serviceNamespace": namespace,
         "interfaces": [{"name": "eth0"}],
     }
+    labels = {"lbctl.io/service-name": service_name, "lbctl.io/service-namespace": namespace}
     return (
         "servicel2statuses",
         {
-            "metadata": {"name": f"{namespace}.{service_name}.ipv4", "namespace": NAMESPACE},
+            "metadata": {
+                "name": f"{namespace}.{service_name}.ipv4",
+                "namespace": NAMESPACE,
+                "labels": labels,
+            },
             "status": {**status, **({"addresses": list(addresses)} if addresses else {})},
         },
     )

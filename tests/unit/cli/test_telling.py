@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from lbctl.cli.fetch import View
 from lbctl.cli.main import called_by
+from lbctl.cli.scope import View
 from tests.support.commanding import (
     ADVERTISEMENT,
     LBCTL,

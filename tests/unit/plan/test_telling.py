@@ -31,6 +31,7 @@ from tests.support.builders import (
     make_advertisement,
     make_endpoint,
     make_node,
+    make_pool,
     make_selector,
     make_service,
     make_slice,
@@ -150,6 +151,17 @@ def test_an_aggregate_says_what_the_advertisements_of_other_services_in_it_say()
         ("192.0.2.0/24", ("64500:9",), ("a", "gold")),
     ]
     assert said(200) == [Reason.CONFLICTING_ADVERTISEMENTS]
+
+
+def test_an_aggregate_of_one_family_holds_no_address_of_the_other():
+    both = make_service(status=[FOUR, "2001:db8::10"], mark="pool")
+    snapshot = world(
+        services=[both],
+        pools=[make_pool("pool", "192.0.2.0/24", "2001:db8::/64")],
+        advertisements=[make_bgp_advertisement("a", aggregation_length_v6=64)],
+    )
+    for address in both.addresses:
+        assert telling(snapshot).answers(address)
 
 
 def test_a_service_that_a_peer_has_confirmed_has_nothing_to_repair():
