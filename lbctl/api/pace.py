@@ -16,6 +16,8 @@ class Pace:
     `list_silence_s` is how long a list may pause; all of it may take longer on a slow line.
     `inactivity_s` is longer than the minute between the API server's bookmarks.
     `unknown_s` caps the wait while the CRD is missing: somebody is installing it.
+    `rest_s` is how long a watch in a burst is left alone after it was read, 0 for never. Waking up
+    for an event costs more than the event itself, so those of a burst had better come together.
     """
 
     list_silence_s: float = 60.0
@@ -23,6 +25,7 @@ class Pace:
     inactivity_s: float = 75.0
     useful_watch_s: float = 1.0
     unknown_s: float = 5.0
+    rest_s: float = 0.0
     backoff: Backoff = field(default_factory=Backoff)
 
 

@@ -25,7 +25,7 @@ from lbctl.api.backoff import Jitter
 from lbctl.api.errors import ApiRefused, ApiUnreachable, problem_of
 from lbctl.api.listing import PIECE, ListReader
 from lbctl.api.pace import Pace, ReflectorCounters
-from lbctl.api.session import ApiSession
+from lbctl.api.session import FULL_PIECE, ApiSession
 from lbctl.api.watch import (
     EventType,
     Gone,
@@ -418,8 +418,12 @@ class Reflector(Generic[K, V]):
                 self.contact_at = self._opened_at = self._clock()
                 self._set_problem(None)
                 while piece := await stream.read():
-                    self.contact_at = self._clock()
+                    came_at = self._clock()
+                    soon = came_at - self.contact_at < 2 * self._pace.rest_s
+                    self.contact_at = came_at
                     await self._apply(lines.feed(piece))
+                    if soon and len(piece) < FULL_PIECE:
+                        await stream.rest(self._pace.rest_s)
         except ApiRefused as error:
             if error.status == 410:
                 raise Gone(error.message or "the watch's position is too old") from error

@@ -39,6 +39,8 @@ UNACKNOWLEDGED_S = 4.0
 Shorter than the time between the last write of a leader and the first of its successor."""
 REFUSAL_BODY_LIMIT = 64 * 1024
 """How much of a refusal is read; a broken proxy between us and the server would fill it."""
+FULL_PIECE = 64 * 1024
+"""Bytes of a piece behind which more is waiting; aiohttp stops reading at twice that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,22 @@ class ApiStream:
             return await self._response.content.readany()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiUnreachable(_detail(error), method="GET", path=self._path) from error
+
+    async def rest(self, seconds: float) -> None:
+        """Leave the connection alone for a while: the next piece brings what came meanwhile.
+
+        Only after a piece below `FULL_PIECE`: the end of this would also end a pause of aiohttp's
+        own flow control.
+        """
+        connection = self._response.connection
+        transport = None if connection is None else connection.transport
+        if transport is None:  # it has ended, which the next `read` tells
+            return
+        transport.pause_reading()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            transport.resume_reading()
 
 
 class ApiSession:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from lbctl.api.pace import Pace
@@ -57,6 +58,10 @@ WITNESSES: Final = frozenset(Source) - set(SOURCES)
 BGP: Final = (Source.PEERS, Source.BGP_ADVERTISEMENTS, Source.COMMUNITIES)
 """Of the witnesses: those that are configuration, and have a verdict to show."""
 
+WITNESS_REST_S: Final = 0.1
+"""How much later their news may come in a burst, as when all Nodes report. It costs half the CPU;
+what depends on them, a condition, shows a False after seconds only."""
+
 FOLLOW_AFTER_S: Final = 5.0
 """How long a follower that has just started leaves the API server to the leader."""
 
@@ -89,23 +94,25 @@ class Inputs:
         self._by_source: dict[Source, AnyReflector] = {}
         self.witnesses: dict[str, AnyReflector] = {}
         self._reading_witnesses = False
+        patient = replace(pace or Pace(), rest_s=WITNESS_REST_S)
         for item in inputs(groups, namespace, to_write=True):
+            witness = item.source in WITNESSES
             reflector: AnyReflector = Reflector(
                 session,
                 item.path,
                 project=item.project,
                 on_change=self._listener(item),
-                pace=pace,
+                pace=patient if witness else pace,
             )
             self._by_source[item.source] = reflector
-            kinds = self.witnesses if item.source in WITNESSES else self.reflectors
+            kinds = self.witnesses if witness else self.reflectors
             kinds[item.kind] = reflector
         self._sent: Reflector[SentKey, Sent] = Reflector(
             session,
             groups[SERVICE_L2_STATUS].collection(namespace),
             project=project_sent,
             on_change=self._heard_sent,
-            pace=pace,
+            pace=patient,
         )
         self.witnesses[SERVICE_L2_STATUS] = self._sent
         self._profiles: Reflector[ObjectKey, Configured[BFDProfile]] = Reflector(
@@ -113,7 +120,7 @@ class Inputs:
             groups[BFD_PROFILE].collection(namespace),
             project=project_profile,
             on_change=lambda _: self._heard_bgp(),
-            pace=pace,
+            pace=patient,
         )
         self.witnesses[BFD_PROFILE] = self._profiles
         self._sessions: Reflector[SessionKey, SessionReport] = Reflector(
@@ -121,7 +128,7 @@ class Inputs:
             groups[BGP_SESSION_STATUS].collection(namespace),
             project=project_session,
             on_change=self._heard_session,
-            pace=pace,
+            pace=patient,
         )
         self.witnesses[BGP_SESSION_STATUS] = self._sessions
         self._bgp: tuple[AnyReflector, ...] = (

@@ -1,6 +1,7 @@
 """What the reflector's copy shows, what it reports, and how others ask for more."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,27 @@ def test_events_report_the_keys_that_changed() -> None:
                 frozenset({"web/b"}),
                 frozenset({"web/c"}),
             ]
+
+    run(case())
+
+
+def test_only_a_watch_in_a_burst_rests_and_a_new_list_ends_that() -> None:
+    async def case() -> None:
+        async with watched(pace=replace(QUICK, rest_s=3600)) as w:
+            await watching(w)
+            await eventually(lambda: w.reflector.counters.watches == 1)
+            assert w.reflector.contact_at is not None
+            w.reflector.contact_at -= 7201
+            w.api.put("services", service("after-quiet"))
+            await w.agrees()
+            w.api.put("services", service("soon-after"))
+            await w.agrees()
+            w.api.put("services", service("while-resting"))
+            async with ApiSession(w.api.credentials()) as another:
+                await another.request("GET", SERVICES)
+            assert set(w.addresses()) == {"web/after-quiet", "web/soon-after"}
+            w.reflector.relist()
+            await w.agrees()
 
     run(case())
 

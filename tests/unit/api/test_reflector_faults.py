@@ -4,6 +4,7 @@ Each row of reference list "kubernetes in Python" that ended or misled a client 
 """
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -33,10 +34,14 @@ IN_STREAM = [
 ]
 
 
+PATIENT = replace(QUICK, rest_s=0.02)
+
+
+@pytest.mark.parametrize("pace", [QUICK, PATIENT], ids=["at once", "resting"])
 @pytest.mark.parametrize("kind", IN_STREAM, ids=lambda kind: kind.value)
-def test_a_fault_in_the_stream_loses_nothing(kind: FaultKind) -> None:
+def test_a_fault_in_the_stream_loses_nothing(kind: FaultKind, pace: Pace) -> None:
     async def case() -> None:
-        async with watched("a", "b") as w:
+        async with watched("a", "b", pace=pace) as w:
             await watching(w)
             for round_ in range(3):
                 w.api.faults.arm(kind)

@@ -1,5 +1,6 @@
 """One request: logged in, answered, or refused with the server's own words."""
 
+import asyncio
 import socket
 import ssl
 from pathlib import Path
@@ -11,10 +12,10 @@ from aiohttp import web
 from lbctl.api.credentials import Credentials, load_kubeconfig
 from lbctl.api.errors import ApiRefused, ApiUnreachable, problem_of
 from lbctl.api.paths import collection_path, object_path, resource_name
-from lbctl.api.session import ApiSession, _retry_after_s
+from lbctl.api.session import ApiSession, ApiStream, _retry_after_s
 from tests.support.fake_api import FakeApi
 from tests.support.faults import FaultKind
-from tests.support.loop import run
+from tests.support.loop import run, stop
 from tests.unit.api.test_credentials import CERTIFICATE, KEY, b64, write
 
 NODE = "/api/v1/nodes/n1"
@@ -115,7 +116,7 @@ def test_a_closed_port_is_unreachable_and_named() -> None:
     run(case())
 
 
-async def serve_tls(handler: Any, context: ssl.SSLContext) -> tuple[web.AppRunner, int]:
+async def serve(handler: Any, context: ssl.SSLContext | None) -> tuple[web.AppRunner, int]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.05)
@@ -127,10 +128,7 @@ async def serve_tls(handler: Any, context: ssl.SSLContext) -> tuple[web.AppRunne
 
 def test_a_client_certificate_and_a_private_ca_work_over_tls(tmp_path: Path) -> None:
     async def case() -> None:
-        (tmp_path / "crt").write_bytes(CERTIFICATE)
-        (tmp_path / "key").write_bytes(KEY)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+        context = tls_of_a_server(tmp_path)
         context.load_verify_locations(tmp_path / "crt")
         context.verify_mode = ssl.CERT_REQUIRED
         seen: list[Any] = []
@@ -140,7 +138,7 @@ def test_a_client_certificate_and_a_private_ca_work_over_tls(tmp_path: Path) -> 
             seen.append(request.transport.get_extra_info("peercert")["subject"])
             return web.json_response({"ok": True})
 
-        runner, port = await serve_tls(handler, context)
+        runner, port = await serve(handler, context)
         try:
             path = write(
                 tmp_path,
@@ -165,6 +163,78 @@ def test_a_client_certificate_and_a_private_ca_work_over_tls(tmp_path: Path) -> 
             async with ApiSession(load_kubeconfig(strict)) as session:
                 with pytest.raises(ApiUnreachable, match="certificate"):
                     await session.request("GET", NODE)
+        finally:
+            await runner.cleanup()
+
+    run(case())
+
+
+def tls_of_a_server(folder: Path) -> ssl.SSLContext:
+    (folder / "crt").write_bytes(CERTIFICATE)
+    (folder / "key").write_bytes(KEY)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "crt", folder / "key")
+    return context
+
+
+async def all_of(stream: ApiStream) -> tuple[bytes, str]:
+    heard = b""
+    try:
+        while piece := await stream.read():
+            heard += piece
+    except ApiUnreachable:
+        return heard, "cut"
+    return heard, "in order"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("end", ["in order", "cut"])
+def test_a_stream_at_rest_is_not_read_and_loses_nothing(
+    tmp_path: Path, *, tls: bool, end: str
+) -> None:
+    """Also when the server ends it meanwhile; what it said before is read first."""
+
+    async def case() -> None:
+        resting, said = asyncio.Event(), asyncio.Event()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            if request.path != NODE:
+                return web.Response(status=404)
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(b"one")
+            await resting.wait()
+            await response.write(b"two")
+            await asyncio.sleep(0)
+            await response.write(b"three")
+            if end == "cut":
+                assert request.transport is not None
+                request.transport.close()
+            else:
+                await response.write_eof()
+            said.set()
+            return response
+
+        runner, port = await serve(handler, tls_of_a_server(tmp_path) if tls else None)
+        server = f"http{'s' * tls}://127.0.0.1:{port}"
+        credentials = Credentials(server=server, source="a test", insecure=True)
+        try:
+            async with (
+                ApiSession(credentials) as session,
+                session.stream(NODE, params={}, inactivity_s=5) as stream,
+            ):
+                assert await stream.read() == b"one"
+                rest = asyncio.create_task(stream.rest(3600))
+                await asyncio.sleep(0)
+                resting.set()
+                await said.wait()
+                # Another connection's answer comes later than these bytes would.
+                with pytest.raises(ApiRefused):
+                    await session.request("GET", "/none")
+                assert stream._response.content.total_bytes == len(b"one")
+                await stop(rest)
+                assert await all_of(stream) == (b"twothree", end)
+                await stream.rest(0)
         finally:
             await runner.cleanup()
 
