@@ -127,6 +127,7 @@ FILES: Final = {
     "certificates": "tests/unit/controller/test_certificates.py",
     "chart": "tests/cluster/test_chart.py",
     "chart_values": "tests/cluster/test_chart_values.py",
+    "coming_back": "tests/unit/plan/test_coming_back.py",
     "community": "tests/unit/model/test_community.py",
     "counted": "tests/unit/controller/test_bgp_statuses_end_to_end.py",
     "conductor": "tests/unit/agent/test_conductor.py",
