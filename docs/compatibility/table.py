@@ -145,6 +145,7 @@ FILES: Final = {
     "fast": "tests/unit/fast/test_table.py",
     "faults": "tests/unit/controller/test_replicas_and_faults.py",
     "free": "tests/unit/plan/test_free.py",
+    "gauges": "tests/unit/controller/test_gauges.py",
     "generated": "tests/unit/kube/test_generated.py",
     "handing": "tests/unit/controller/test_handing_over.py",
     "inventory": "tests/unit/agent/test_inventory.py",
