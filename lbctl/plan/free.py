@@ -68,7 +68,7 @@ def label_shelf(pool: Pool, family: Family) -> ShelfLabel:
         family=family,
         blocks=blocks,
         avoid_buggy=avoid_buggy,
-        capacity=sum(_usable(first, last, avoid_buggy) for first, last in blocks),
+        capacity=sum(usable(first, last, avoid_buggy) for first, last in blocks),
         full=Tried(
             pool=name,
             reason=Reason.POOL_EXHAUSTED,
@@ -93,7 +93,8 @@ def label_shelf(pool: Pool, family: Family) -> ShelfLabel:
     )
 
 
-def _usable(first: int, last: int, avoid_buggy: bool) -> int:
+def usable(first: int, last: int, avoid_buggy: bool) -> int:
+    """Return how many slots of a block may be given; `avoid_buggy` is for IPv4 only."""
     size = last - first + 1
     if not avoid_buggy:
         return size
