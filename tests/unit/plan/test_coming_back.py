@@ -70,6 +70,18 @@ def test_a_service_that_changed_its_type_and_back_has_its_address_again() -> Non
     assert cluster.go("a").has("a") == ["192.0.2.0"]
 
 
+def test_it_has_its_address_again_although_the_pool_just_gave_a_fresh_one() -> None:
+    cluster = one_pool()
+    cluster.put("a", created=2)
+    cluster.go()
+    cluster.put("a", type="ClusterIP")
+    cluster.go("a")
+    cluster.put("a", status=[])
+    cluster.put("older", created=1)
+    cluster.go("a", "older")
+    assert all_of(cluster) == {"a": ["192.0.2.0"], "older": ["192.0.2.1"]}
+
+
 def test_a_service_created_again_under_its_name_has_its_address_again_if_it_is_free() -> None:
     cluster = one_pool()
     for name in "ab":
