@@ -3,7 +3,7 @@
 A shelf holds one family of one pool. Addresses are given in the order of `spec.addresses`,
 ascending, those that nobody had yet first; then those given back, the longest free first. So an
 address that a client may still have in its caches rests as long as the pool allows, and nothing
-ever waits for it. Who had it last is asked before (`lbctl.plan.choosing`).
+ever waits for it. The Service that had it last gets it before all that (`lbctl.plan.choosing`).
 
 Two small things make that cheap for a /64: a cursor below which every address is in use or was
 given back, and an ordered dict of the addresses given back. A shelf is changed only by the draft
