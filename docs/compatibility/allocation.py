@@ -119,7 +119,9 @@ CHOICE = Section(
         ),
         BEHAVIOUR.better(
             "freed addresses",
-            "chosen last, the longest free first, yet given at once when needed",
+            "chosen last, the longest free first, yet given at once when needed; the Service that "
+            "had it last gets it before any other of the pool",
+            "coming_back::test_a_service_that_changed_its_type_and_back_has_its_address_again",
             "free::test_a_freed_address_is_chosen_last_and_the_longest_free_first",
             "free::test_a_freed_address_is_given_at_once_if_nothing_else_is_free",
         ),
@@ -288,9 +290,16 @@ POOL_EDITS = Section(
     title="Pools edited with Services in them",
     rows=(
         BEHAVIOUR.same(
-            "grown, renamed, autoAssign off",
+            "grown, autoAssign off",
             "nobody moves",
             "allocation::test_an_edited_pool_moves_only_whom_it_must",
+        ),
+        BEHAVIOUR.better(
+            "renamed: deleted and created under another name",
+            "seen as one step, nobody moves; else Services are cleared and get the very addresses "
+            "that they had, there any of the pool",
+            "allocation::test_an_edited_pool_moves_only_whom_it_must",
+            "coming_back::test_a_pool_deleted_and_created_in_two_steps_moves_nobody",
         ),
         BEHAVIOUR.same(
             "shrunk, moved, restricted, avoidBuggyIPs on",

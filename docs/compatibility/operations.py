@@ -117,6 +117,7 @@ METRICS = Section(
         METRIC.same(
             "metallb_allocator_ipv6_addresses_total, metallb_allocator_ipv6_addresses_in_use_total",
             "by pool; saturates at 2^63 - 1",
+            "gauges::test_the_totals_of_a_pool_saturate_for_each_family",
             "faults::test_metrics_show_pools_and_services",
         ),
         METRIC.not_applicable(

@@ -3,7 +3,8 @@
 The words are those of the condition `Accepted`: the same parser and the same rules over the same
 pools in effect. So whatever the condition would say is said at the door, also in MetalLB's group,
 whose schema lets more through than ours. A reference to a pool that does not exist is a warning,
-because an advertisement may be applied before its pool; BGP objects are judged one by one, and
+because an advertisement may be applied before its pool, and so are ranges that clients cannot
+reach; BGP objects are judged one by one, and
 what they say of peers and names of communities is not looked up here.
 
 Let through on purpose: an update that leaves `spec` alone (refusing a label makes no pool better)
@@ -35,7 +36,7 @@ from lbctl.plan.advertisements import (
 )
 from lbctl.plan.bgp_objects import judge_alone
 from lbctl.plan.peers import judge_peer
-from lbctl.plan.pools import PoolBook, judge_candidate
+from lbctl.plan.pools import PoolBook, judge_candidate, pool_doubts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,9 @@ class Judge:
         found = parse_pool(dict(body))
         if found is None:
             return Admitted()
+        doubts = pool_doubts(found.spec) if found.spec is not None else ()
         return self._by_place(found, body, old) or _answer(
-            found.key, judge_candidate(found, self._book())
+            found.key, judge_candidate(found, self._book()), doubts
         )
 
     def advertisement(self, body: Body, old: Body | None) -> Answer:

@@ -12,6 +12,7 @@ from lbctl.controller.operator import Operator
 from lbctl.controller.reconciler import Reconciler
 from lbctl.model.names import PoolName
 from lbctl.plan.allocation import Counters
+from lbctl.plan.free import COUNTER_LIMIT
 from lbctl.run.api_samples import reflector_samples
 from lbctl.run.metrics import Sample
 
@@ -47,7 +48,23 @@ def plan_samples(reconciler: Reconciler, leadership: Leadership) -> Iterator[Sam
     wrong = any(not verdict.accepted for verdict in reconciler.verdicts.values())
     yield Sample(name="metallb_k8s_client_config_stale_bool", value=wrong)
     for pool, counters in reconciler.counters.items():
-        yield from _of_pool(pool, counters)
+        yield from pool_samples(pool, counters)
+
+
+def pool_samples(pool: PoolName, counters: Counters) -> Iterator[Sample]:
+    """Yield the counters of one pool under MetalLB's names."""
+    used4, used6, free4, free6 = counters
+    # What is free is saturated already; with what is in use it would be beyond the limit.
+    total4, total6 = min(used4 + free4, COUNTER_LIMIT), min(used6 + free6, COUNTER_LIMIT)
+    for name, value in (
+        ("addresses_total", total4 + total6),
+        ("addresses_in_use_total", used4 + used6),
+        ("ipv4_addresses_total", total4),
+        ("ipv4_addresses_in_use_total", used4),
+        ("ipv6_addresses_total", total6),
+        ("ipv6_addresses_in_use_total", used6),
+    ):
+        yield Sample(name=f"metallb_allocator_{name}", value=value, labels=(str(pool),))
 
 
 def problem_samples(problems: Iterable[tuple[str, str]]) -> Iterator[Sample]:
@@ -64,16 +81,3 @@ def webhook_samples(operator: Operator) -> Iterator[Sample]:
 
 
 _PARTS = ("inputs", "announcing", "lease", "reconciler", "webhook")
-
-
-def _of_pool(pool: PoolName, counters: Counters) -> Iterator[Sample]:
-    used4, used6, free4, free6 = counters
-    for name, value in (
-        ("addresses_total", used4 + free4 + used6 + free6),
-        ("addresses_in_use_total", used4 + used6),
-        ("ipv4_addresses_total", used4 + free4),
-        ("ipv4_addresses_in_use_total", used4),
-        ("ipv6_addresses_total", used6 + free6),
-        ("ipv6_addresses_in_use_total", used6),
-    ):
-        yield Sample(name=f"metallb_allocator_{name}", value=value, labels=(str(pool),))

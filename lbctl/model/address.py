@@ -83,6 +83,29 @@ def shortest_length(block: Range) -> int:
     return min(network.prefixlen for network in summarize_address_range(block.first, block.last))
 
 
+_NO_DESTINATIONS: Final = tuple(
+    (Range(first=network[0], last=network[-1]), network.compressed, why)
+    for network, why in (
+        (ip_network("0.0.0.0/8"), "which no packet can be sent to"),
+        (ip_network("127.0.0.0/8"), "which every host takes for its own"),
+        (ip_network("169.254.0.0/16"), "which no router forwards"),
+        (ip_network("224.0.0.0/4"), "which are groups and no host's"),
+        (ip_network("240.0.0.0/4"), "which are reserved and which most hosts refuse"),
+        (ip_network("::/128"), "which no packet can be sent to"),
+        (ip_network("::1/128"), "which every host takes for its own"),
+        (ip_network("fe80::/10"), "which no router forwards"),
+        (ip_network("ff00::/8"), "which are groups and no host's"),
+    )
+)
+"""What the IANA special-purpose registries (RFC 6890) keep from being an external address."""
+
+
+def why_not_external(block: Range) -> str | None:
+    """Return which addresses of the range clients cannot reach, and why; None if there are none."""
+    found = [f"{name}, {why}" for bad, name, why in _NO_DESTINATIONS if block.overlaps(bad)]
+    return "; and of ".join(found) or None
+
+
 def parse_range(text: str, path: str) -> Range | Problem:
     """Return the range that one item of `spec.addresses` spells, or the problem with it.
 
@@ -100,11 +123,8 @@ def parse_range(text: str, path: str) -> Range | Problem:
         return Range(first=network[0], last=network[-1])
     head, dash, tail = text.partition("-")
     if not dash:
-        hint = (
-            f"{text}/32 or {text}/128"
-            if parse_address(text)
-            else "192.0.2.0/24 or 192.0.2.1-192.0.2.9"
-        )
+        bare = parse_address(text)
+        hint = f"{bare}/{bare.max_prefixlen}" if bare else "192.0.2.0/24 or 192.0.2.1-192.0.2.9"
         return Problem(
             path=path, message=f"{text!r} is neither a CIDR nor first-last; write {hint}"
         )

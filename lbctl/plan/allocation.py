@@ -7,7 +7,7 @@ only at the changed ones and at those that wait for what these set free. Both wa
 outcomes (tests/property/test_allocator.py).
 
 An outcome depends on the snapshot, on who held what before and on which free addresses were in
-use before, never on the order in which events came. Labels of namespaces matter only if
+use before and by whom, never on the order in which events came. Labels of namespaces matter only if
 `Plan.book.reads_namespaces`; then a change of them needs `everything`. Called by the controller,
 the command (`explain`, `plan`, `simulate`) and the tests.
 """

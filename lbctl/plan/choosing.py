@@ -54,11 +54,19 @@ class Chooser:
         return found
 
     def free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
-        """Return any address of the family that the Service may have, those in `avoid` last."""
+        """Return any address of the family that the Service may have, those in `avoid` last.
+
+        Of the first pool that has one: the very address that the Service had last, one to share,
+        the next. What it had before decides which address it gets, never whether or when.
+        """
         draft = self._draft
         slate = self._slates.slate(service, family)
         last = slate.giving
-        if last is not None and last.shelf is not None and not (avoid or service.sharing_key):
+        if (
+            last is not None
+            and last.shelf is not None
+            and not (avoid or service.sharing_key or service.key in draft.former)
+        ):
             # The shelf that gave the last one has the next, and says the same: no search.
             slot = draft.shelves[last.shelf].fresh(draft.holders)
             if slot is not None:
@@ -100,13 +108,16 @@ class Chooser:
     def _free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
         slate = self._slates.slate(service, family)
         draft, sharing = self._draft, service.sharing_key
+        former = draft.former.get(service.key, ())
         # Nothing becomes free while addresses are given: a full shelf needs no second look,
         # except by who could share one of its addresses.
         index = 0 if sharing else slate.begin
         for step in slate.steps[index:] if index else slate.steps:
             over = True
             if isinstance(step, int):
-                chosen = self._to_share(service, step) if sharing else None
+                chosen = self._returned(service, step, former, avoid) if former else None
+                if chosen is None and sharing:
+                    chosen = self._to_share(service, step)
                 if chosen is None:
                     shelf = draft.shelves[step]
                     over = shelf.taken >= shelf.label.capacity
@@ -132,6 +143,18 @@ class Chooser:
         if index <= slate.begin:
             slate.traces[id(words)] = trace
         return trace
+
+    def _returned(
+        self, service: Service, number: int, former: Iterable[int], avoid: Collection[int]
+    ) -> tuple[int, Tried] | None:
+        """Return the slot of the shelf that the Service had last, if it may have it again."""
+        draft = self._draft
+        for slot in former:
+            if slot not in avoid and draft.shelf_of(slot) == number:
+                holders = draft.holders.get(slot)
+                if not holders or sharing_refusal(service, holders) is None:
+                    return slot, draft.shelves[number].label.returned
+        return None
 
     def _to_share(self, service: Service, number: int) -> tuple[int, Tried] | None:
         draft = self._draft

@@ -3,7 +3,7 @@
 A shelf holds one family of one pool. Addresses are given in the order of `spec.addresses`,
 ascending, those that nobody had yet first; then those given back, the longest free first. So an
 address that a client may still have in its caches rests as long as the pool allows, and nothing
-ever waits for it.
+ever waits for it. The Service that had it last gets it before all that (`lbctl.plan.choosing`).
 
 Two small things make that cheap for a /64: a cursor below which every address is in use or was
 given back, and an ordered dict of the addresses given back. A shelf is changed only by the draft
@@ -48,6 +48,7 @@ class ShelfLabel:
     spare: Tried
     fresh: Tried
     reused: Tried
+    returned: Tried
     shared: Tried
     asked: Tried
     kept: Tried
@@ -67,7 +68,7 @@ def label_shelf(pool: Pool, family: Family) -> ShelfLabel:
         family=family,
         blocks=blocks,
         avoid_buggy=avoid_buggy,
-        capacity=sum(_usable(first, last, avoid_buggy) for first, last in blocks),
+        capacity=sum(usable(first, last, avoid_buggy) for first, last in blocks),
         full=Tried(
             pool=name,
             reason=Reason.POOL_EXHAUSTED,
@@ -85,13 +86,15 @@ def label_shelf(pool: Pool, family: Family) -> ShelfLabel:
         ),
         fresh=gave(f"gave the next {family} address that no Service had yet"),
         reused=gave(f"gave the {family} address that has been free for longest"),
+        returned=gave(f"gave the {family} address that the Service had last"),
         shared=gave(f"gave an {family} address to share, by the sharing key"),
         asked=gave(f"gave the {family} address that the Service asks for"),
         kept=gave(f"keeps its {family} address"),
     )
 
 
-def _usable(first: int, last: int, avoid_buggy: bool) -> int:
+def usable(first: int, last: int, avoid_buggy: bool) -> int:
+    """Return how many slots of a block may be given; `avoid_buggy` is for IPv4 only."""
     size = last - first + 1
     if not avoid_buggy:
         return size

@@ -8,7 +8,7 @@ pools in effect and are made anew when those change. Called by `lbctl.plan.alloc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lbctl.model.names import ServiceKey
@@ -32,6 +32,11 @@ class Ledger:
     """What `Shelf.given_back` is, for slots that no pool in effect owns at present."""
     releases: int = 0
     """How many releases there were: numbers the entries of `given_back`."""
+    former: Mapping[ServiceKey, tuple[int, ...]] = field(default_factory=dict)
+    """What a Service of this name lost last, one slot of each family at most, IPv4 first.
+
+    Of use while the Service lacks that family; whoever loses another address overwrites it.
+    """
 
     def history(self) -> Iterator[tuple[int, int]]:
         """Yield (number of the release, slot) of every free slot that somebody had."""
@@ -47,7 +52,12 @@ class Ledger:
         numbers = {slot: number for number, slot in history}
         for count, slot in enumerate(sorted(self.holders), start=1):
             numbers[slot] = self.releases + count
-        return Ledger(attic=numbers, releases=self.releases + len(self.holders))
+        lost = [(slot, holder.key) for slot in self.holders for holder in self.holders[slot]]
+        return Ledger(
+            attic=numbers,
+            releases=self.releases + len(self.holders),
+            former=_remember_losses(self.former, lost),
+        )
 
 
 class Draft:
@@ -60,15 +70,17 @@ class Draft:
         """Slots whose holders changed."""
         self.loosened: set[int] = set()
         """Shelves that got a free address."""
+        self.former = ledger.former
         self._owned: set[int] = set()
+        # `_before`: the slots that this draft took from their holders, with these.
         if whole:
-            self._former: list[int] = list(ledger.holders)
+            self._before: dict[int, tuple[Service, ...]] = dict(ledger.holders)
             self.holders: dict[int, tuple[Service, ...]] = {}
             self.by_sharing_key: dict[str, tuple[int, ...]] = {}
             self.shelves, self._attic = _shelve(ledger, book)
             self._owned.update(range(len(self.shelves)))
         else:
-            self._former = []
+            self._before = {}
             self.holders = dict(ledger.holders)
             self.by_sharing_key = dict(ledger.by_sharing_key)
             self.shelves, self._attic = list(ledger.shelves), dict(ledger.attic)
@@ -121,6 +133,7 @@ class Draft:
         if len(left) == len(before):
             return
         self.stirred.add(slot)
+        self._before.setdefault(slot, before)
         for holder in before:
             if holder.key == key and holder.sharing_key:
                 self._forget_key(holder.sharing_key, slot, left)
@@ -128,19 +141,21 @@ class Draft:
             self.holders[slot] = left
             return
         del self.holders[slot]
-        self._former.append(slot)
         number = self.shelf_of(slot)
         if number is not None:
             self.shelf(number).taken -= 1
 
     def settle(self) -> None:
-        """Note every address that lost its last holder as given back.
+        """Note every address that lost its last holder as given back, and who lost which.
 
-        Called between adopting and allocating, so that what this plan frees is chosen last. The
-        order of the slots, not of the Services, numbers releases of one plan: it is the same
-        however the plan was reached.
+        Called between adopting and allocating, so that what this plan frees is chosen last, but
+        first by who had it. The order of the slots, not of the Services, numbers releases of one
+        plan: it is the same however the plan was reached.
         """
-        for slot in sorted({slot for slot in self._former if slot not in self.holders}):
+        lost = list(self._losses())
+        if lost:
+            self.former = _remember_losses(self.former, lost)
+        for slot in sorted(slot for slot in self._before if slot not in self.holders):
             self.releases += 1
             number = self.shelf_of(slot)
             if number is None:
@@ -148,7 +163,7 @@ class Draft:
                 continue
             self.shelf(number).remember(slot, self.releases)
             self.loosened.add(number)
-        self._former = []
+        self._before = {}
         if len(self._attic) > 2 * MEMORY:
             self._attic = dict(list(self._attic.items())[-MEMORY:])
 
@@ -163,7 +178,15 @@ class Draft:
             shelves=tuple(self.shelves),
             attic=self._attic,
             releases=self.releases,
+            former=self.former,
         )
+
+    def _losses(self) -> Iterator[tuple[int, ServiceKey]]:
+        for slot, before in self._before.items():
+            present = self.holders.get(slot, ())
+            if present != before:
+                still = {holder.key for holder in present}
+                yield from ((slot, it.key) for it in before if it.key not in still)
 
     def _forget_key(self, key: str, slot: int, left: tuple[Service, ...]) -> None:
         if any(holder.sharing_key == key for holder in left):
@@ -173,6 +196,20 @@ class Draft:
             self.by_sharing_key[key] = slots
         else:
             self.by_sharing_key.pop(key, None)
+
+
+def _remember_losses(
+    former: Mapping[ServiceKey, tuple[int, ...]], lost: Iterable[tuple[int, ServiceKey]]
+) -> Mapping[ServiceKey, tuple[int, ...]]:
+    """Return `former` with these losses, the latest at its end.
+
+    Bounded as the memory of a shelf is: Services with ever new names would fill it otherwise.
+    """
+    known = dict(former)
+    for slot, key in sorted(lost):
+        others = (other for other in known.pop(key, ()) if other >> 128 != slot >> 128)
+        known[key] = tuple(sorted((*others, slot)))
+    return known if len(known) <= 2 * MEMORY else dict(list(known.items())[-MEMORY:])
 
 
 def _shelve(ledger: Ledger, book: PoolBook) -> tuple[list[Shelf], dict[int, int]]:

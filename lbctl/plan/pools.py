@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from lbctl.model.address import Family, why_not_external
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.names import ObjectKey, PoolName
 from lbctl.model.outcome import Problem
 from lbctl.model.pool import Pool
 from lbctl.model.reason import Reason
 from lbctl.model.snapshot import Snapshot
+from lbctl.plan.free import usable
 from lbctl.plan.slots import block_of, is_buggy_slot
 
 _MOST_PROBLEMS: Final = 20
@@ -144,6 +146,28 @@ def judge_candidate(entry: Configured[Pool], book: PoolBook) -> Verdict:
     return _judge(entry, _Occupied.of(book))
 
 
+def pool_doubts(pool: Pool) -> tuple[Problem, ...]:
+    """Return what is doubtful about a pool that is in effect all the same."""
+    doubts = [
+        Problem(
+            path=f"spec.addresses[{index}]",
+            message=f"{block} holds addresses of {why}; list others",
+        )
+        for index, block in enumerate(pool.ranges)
+        if (why := why_not_external(block)) is not None
+    ]
+    four = [block_of(block) for block in pool.ranges if block.family is Family.IPV4]
+    if four and pool.avoid_buggy_ips and not any(usable(*block, True) for block in four):
+        doubts.append(
+            Problem(
+                path="spec.avoidBuggyIPs",
+                message="every IPv4 address of the pool ends in .0 or .255, so that none is given; "
+                "list others, or set it to false",
+            )
+        )
+    return tuple(doubts)
+
+
 def overlap_problems(candidate: Pool, others: Iterable[Pool]) -> tuple[Problem, ...]:
     """Return a problem for each range of `candidate` that has addresses in common with `others`.
 
@@ -239,7 +263,9 @@ def _judge(entry: Configured[Pool], in_effect: _Occupied) -> Verdict:
     overlaps = overlap_problems(pool, in_effect.rivals(pool))
     if overlaps:
         return Verdict(accepted=False, reason=Reason.OVERLAPS, message=join_problems(overlaps))
-    return Verdict(accepted=True, reason=Reason.ACCEPTED, message="the pool is in effect")
+    doubts = pool_doubts(pool)
+    message = "the pool is in effect" + (f"; but {join_problems(doubts)}" if doubts else "")
+    return Verdict(accepted=True, reason=Reason.ACCEPTED, message=message)
 
 
 class _Occupied:

@@ -209,6 +209,18 @@ class Allocator(RuleBasedStateMachine):
         self.world.apply_pool(name, spec)
         self._then(then)
 
+    @precondition(lambda self: self.world.pools)
+    @rule(which=WHICH, name=st.sampled_from(drawn.POOLS), between=THEN, then=THEN)
+    def delete_and_create_pool(self, which, name, between, then):
+        """The same, and the controller has time for a plan in between: who lost an address in
+        the first step has it again after the second, if nobody older came before."""
+        old = self._pool(which)
+        spec = self.world.pools[old]["spec"]
+        self.world.delete_pool(old)
+        self._then(between)
+        self.world.apply_pool(name, spec)
+        self._then(then)
+
     @precondition(lambda self: self.world.services)
     @rule(which=WHICH, ingress=drawn.ingresses(), mark=drawn.MARKS, then=THEN)
     def write_status_by_hand(self, which, ingress, mark, then):

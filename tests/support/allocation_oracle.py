@@ -1,8 +1,8 @@
 """Allocate addresses the dumb way: loops over every address of small pools, from nothing each time.
 
 It knows the rules and none of the cleverness: no ledger, no cursor, no lines, no incremental plan,
-no parser of the product. It keeps what the rules say matters of the past: who was given what, who
-waits, which pools were in effect, and which addresses were freed, in their order. The histories of
+no parser of the product. It keeps what the rules say matters of the past: who was given what, and
+had what last, who waits, which pools were in effect, and which addresses were freed, in their order. The histories of
 `tests.support.allocation_machine` ask it the same question as the allocator and compare.
 """
 
@@ -70,15 +70,18 @@ class Oracle:
     in_use: set[Address] = field(default_factory=set)
     freed: list[Address] = field(default_factory=list)
     """The longest free first."""
+    last: dict[Key, dict[int, Address]] = field(default_factory=dict)
+    """By Service's name and by version, the address that it had last."""
     effect: dict[str, tuple[str, int, bool]] = field(default_factory=dict)
     """By pool judged before: uid, generation and whether it was in effect."""
 
     def forget(self) -> None:
         """A new process: the past is what the objects show."""
         self.given, self.waited, self.effect, self.in_use, self.freed = {}, set(), {}, set(), []
+        self.last = {}
 
     def new_term(self) -> None:
-        """The same process leads again: it remembers which addresses were in use."""
+        """The same process leads again: it remembers which addresses were in use, and by whom."""
         self.given, self.waited, self.effect = {}, set(), {}
 
     def answer(self, world: Objects) -> dict[Key, Said]:
@@ -94,6 +97,7 @@ class Oracle:
                 has: Has = {address.version: (address, pool) for address, pool in pairs}
                 uid = world.service(key).uid
                 self.given[key] = (uid, has)
+                self.note(key, has)
                 self.in_use |= {address for address, _ in has.values()}
                 if decision.reason != "Allocated":
                     self.waited.add(uid)
@@ -103,6 +107,10 @@ class Oracle:
         }
         self.freed = [item for item in self.freed if item not in self.in_use]
         self.freed.extend(sorted(before - self.in_use, key=_order))
+
+    def note(self, key: Key, has: Has) -> None:
+        had = {version: address for version, (address, _) in has.items()}
+        self.last[key] = {**self.last.get(key, {}), **had}
 
 
 class _Round:
@@ -143,6 +151,8 @@ class _Round:
         oracle = self.oracle
         oracle.given = {it.key: (it.uid, kept[it.key]) for it in ours}
         oracle.waited = {it.uid for it in ours if said[it.key].reason != "Allocated"}
+        for key, has in kept.items():
+            oracle.note(key, has)
         oracle.in_use = set(self.holders)
         oracle.freed = [item for item in self.freed if item not in self.holders]
         oracle.effect = {
@@ -311,6 +321,9 @@ class _Round:
         self, it: ReadService, version: int, avoid: set[Address]
     ) -> tuple[Address, str] | None:
         for pool in self.pools_for(it):
+            last = self.oracle.last.get(it.key, {}).get(version)
+            if last is not None and last in pool and last not in avoid and self.fits(it, last):
+                return last, pool.name
             everything = every_address(pool, version)
             shared = (
                 a for a in everything if it.sharing_key and a in self.holders and self.fits(it, a)

@@ -299,6 +299,16 @@ def test_an_update_that_leaves_the_spec_alone_passes_whatever_the_spec_says() ->
     assert isinstance(ask(pool("more nonsense"), bad), Denied)
 
 
+def test_a_pool_of_addresses_that_clients_cannot_reach_passes_with_a_warning() -> None:
+    answer = ask(pool("192.0.2.0/24", "224.0.0.0/24"))
+    assert isinstance(answer, Admitted)
+    (warning,) = answer.warnings
+    assert warning.partition(": ")[2] == (
+        "spec.addresses[1]: 224.0.0.0-224.0.0.255 holds addresses of 224.0.0.0/4, "
+        "which are groups and no host's; list others"
+    )
+
+
 def test_a_pool_that_an_advertisement_names_and_nobody_has_is_a_warning() -> None:
     named = advertisement(ipAddressPools=["old", "broken", "none", "nobody"])
     answer = ask(named, book=book_of(OLD, pool("nonsense", name="broken")))

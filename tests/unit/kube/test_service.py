@@ -131,6 +131,8 @@ def test_addresses_are_requested_by_annotation_or_spec(
         ("192.0.2.1,2001:db8::1,2001:db8::2", None, "3 addresses"),
         ("::ffff:192.0.2.1", None, "write 192.0.2.1"),
         ("192.0.2.1", "192.0.2.2", "remove one of the two"),
+        ("192.0.2.1,2001:db8::1", "192.0.2.1", "remove one of the two"),
+        ("2001:db8::1,192.0.2.1", "2001:db8::1", "remove one of the two"),
         ("192.0.2.1", "x", "not an IP address"),
     ],
 )

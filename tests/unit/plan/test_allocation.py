@@ -165,12 +165,14 @@ def test_an_old_leaders_late_write_is_repaired_for_the_older() -> None:
 
 
 def test_a_deleted_and_created_service_is_a_new_one() -> None:
-    cluster = one_pool()
+    cluster = one_pool("192.0.2.0/32")
     cluster.put("a")
+    cluster.put("waits")
     cluster.go()
     del cluster.services["a"]
     cluster.put("a")
-    assert cluster.go("a").has("a") == ["192.0.2.1"]
+    assert cluster.go("a").has("a") == []
+    assert cluster.has("waits") == ["192.0.2.0"]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,54 @@ def test_after_a_restart_the_condition_tells_which_pool_was_in_effect() -> None:
     assert verdicts(book) == {"young": Reason.ACCEPTED, "old": Reason.OVERLAPS}
 
 
+def test_after_a_restart_a_condition_on_another_generation_tells_nothing() -> None:
+    """The younger was edited while nobody looked: it has lost the precedence that it had."""
+    shown = Accepted(status="True", reason="Accepted", message="", observed_generation=1)
+    old = make_pool("old", "192.0.2.0/25", created=1)
+    book = judge(configured(YOUNG_OVER, accepted=shown), configured(old))
+    assert verdicts(book) == {"young": Reason.OVERLAPS, "old": Reason.ACCEPTED}
+    current = replace(shown, observed_generation=2)
+    book = judge(configured(YOUNG_OVER, accepted=current), configured(old))
+    assert verdicts(book) == {"young": Reason.ACCEPTED, "old": Reason.OVERLAPS}
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        (make_pool("p", "192.0.2.0/24", "2001:db8::/64"), ""),
+        (make_pool("p", "192.0.2.0/24", avoid_buggy_ips=True), ""),
+        (make_pool("p", "2001:db8::/64", avoid_buggy_ips=True), ""),
+        (
+            make_pool("p", "192.0.2.0/32", "198.51.100.255/32", avoid_buggy_ips=True),
+            (
+                "spec.avoidBuggyIPs: every IPv4 address of the pool ends in .0 or .255, so that none is "
+                "given; list others, or set it to false"
+            ),
+        ),
+        (make_pool("p", "192.0.2.0/31", avoid_buggy_ips=True), ""),
+        (make_pool("p", "192.0.2.0/32"), ""),
+        (
+            make_pool("p", "192.0.2.0/24", "127.0.0.8/30"),
+            (
+                "spec.addresses[1]: 127.0.0.8-127.0.0.11 holds addresses of 127.0.0.0/8, which every "
+                "host takes for its own; list others"
+            ),
+        ),
+        (
+            make_pool("p", "fe80::/64"),
+            (
+                "spec.addresses[0]: fe80::-fe80::ffff:ffff:ffff:ffff holds addresses of fe80::/10, "
+                "which no router forwards; list others"
+            ),
+        ),
+    ],
+)
+def test_a_pool_that_works_and_can_hardly_be_meant_says_so(pool: Pool, said: str) -> None:
+    (verdict,) = judge(pool).verdicts.values()
+    assert (verdict.accepted, verdict.reason) == (True, Reason.ACCEPTED)
+    assert verdict.message == "the pool is in effect" + (f"; but {said}" if said else "")
+
+
 def test_a_pool_comes_into_effect_when_its_rival_is_deleted() -> None:
     before = judge(OLD, YOUNG_OVER)
     assert verdicts(judge(YOUNG_OVER, previous=before)) == {"young": Reason.ACCEPTED}
