@@ -109,10 +109,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.PARTIALLY_ALLOCATED: Explanation(
         title="A dual-stack Service has an address of one family only",
-        cause="No pool has a free address of the other family: with PreferDualStack one is enough, "
-        "and with RequireDualStack an address that the Service has already is not taken away.",
-        check=_GET_POOLS,
-        cure="Add a range of the missing family to a pool; the second address follows by itself.",
+        cause="The address of the other family is refused, for the reason that the message tells: "
+        "with PreferDualStack one is enough, and with RequireDualStack an address that the Service "
+        "has already is not taken away.",
+        check=_EXPLAIN,
+        cure="Do what the message asks for; the second address follows by itself.",
     ),
     Reason.POOL_EXHAUSTED: Explanation(
         title="Every pool that could serve the Service is full",
