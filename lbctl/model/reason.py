@@ -147,10 +147,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cure="Ask for another address, or give both Services the same lbctl.io/allow-shared-ip key.",
     ),
     Reason.ADDRESS_NOT_IN_ANY_POOL: Explanation(
-        title="The requested address lies in no pool",
-        cause="lbctl gives only addresses that an accepted IPAddressPool holds.",
+        title="No pool gives the requested address",
+        cause="lbctl gives only addresses that an accepted IPAddressPool holds, and with "
+        "avoidBuggyIPs none of .0 and .255.",
         check=_GET_POOLS,
-        cure="Ask for an address of a pool or add the address to a pool.",
+        cure="Ask for an address that a pool gives. Or correct the pool that the message names; if "
+        "it names none, add the address to a pool.",
     ),
     Reason.ADDRESS_NOT_IN_REQUESTED_POOL: Explanation(
         title="The requested address is not in the requested pool",

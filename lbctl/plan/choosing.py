@@ -153,12 +153,7 @@ class Chooser:
         slot = slot_of(address)
         number = draft.shelf_of(slot)
         if number is None:
-            keeper = draft.book.keeper(slot)
-            where = (
-                f"{address} is in pool {keeper}, which is not in effect"
-                if keeper
-                else f"{address} is in no pool"
-            )
+            where = f"{address} is {self._whereabouts(slot)}"
             return Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail=where)
         pool = draft.book.ranked[number // 2]
         if asked_pool(service) not in (None, pool.name):
@@ -173,6 +168,17 @@ class Chooser:
         if refused is not None:
             return Refused(reason=refused.reason, detail=f"{address}: {refused.detail}")
         return Pick(slot, pool.name, number, (draft.shelves[number].label.asked,))
+
+    def _whereabouts(self, slot: int) -> str:
+        """Return where a slot is that no pool gives."""
+        book = self._draft.book
+        withholder = book.withholder(slot)
+        if withholder is not None:
+            return (
+                f"in pool {withholder}, which never gives addresses of .0 and .255 (avoidBuggyIPs)"
+            )
+        keeper = book.keeper(slot)
+        return "in no pool" if keeper is None else f"in pool {keeper}, which is not in effect"
 
     def _asked_refusals(self, pending: Pending) -> tuple[Refused, tuple[Tried, ...]]:
         answers = [self._asked(pending, family) for family in pending.missing]

@@ -63,6 +63,29 @@ def test_what_cannot_be_given_is_refused_by_name(fields, reason) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        ("203.0.113.1", "in no pool"),
+        ("192.0.2.255", "in pool p, which never gives addresses of .0 and .255 (avoidBuggyIPs)"),
+        ("192.0.2.0", "in pool p, which never gives addresses of .0 and .255 (avoidBuggyIPs)"),
+        ("192.0.3.0", "in pool younger, which is not in effect"),
+    ],
+)
+def test_an_address_that_no_pool_gives_is_said_to_be_where_it_is(asked, where) -> None:
+    cluster = Cluster(
+        make_pool("p", "192.0.2.0/24", avoid_buggy_ips=True),
+        make_pool("younger", "192.0.2.128-192.0.3.7", created=50),
+    )
+    cluster.put("a", request=[asked])
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert (refused.reason, refused.detail) == (
+        Reason.ADDRESS_NOT_IN_ANY_POOL,
+        f"{asked} is {where}",
+    )
+
+
+@pytest.mark.parametrize(
     ("edit", "expected", "reason"),
     [
         ({"request": ["192.0.2.3"]}, ["192.0.2.3"], Reason.ALLOCATED),
