@@ -19,6 +19,7 @@ from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.serving import Slate, Slates, asked_pool
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import slot_of
+from lbctl.plan.unshared import Unshared
 
 _new = tuple.__new__
 """Make a named tuple past its own constructor: a call less in every decision."""
@@ -30,6 +31,7 @@ class Chooser:
     def __init__(self, draft: Draft, slates: Slates) -> None:
         self._draft = draft
         self._slates = slates
+        self._unshared = Unshared(draft)
 
     def find(self, pending: Pending, avoid: Collection[int] = ()) -> list[Pick]:
         """Return an address for each missing family that has one; nothing if that is no use.
@@ -88,8 +90,13 @@ class Chooser:
             slate = self._slates.slate(service, family)
             pick = self._free(service, family, ())
             if pick is None:
-                trace.extend(self._answer(step) for step in slate.steps)
-                refusals.append(self._nothing_free(slate, service, family))
+                unshared = self._unshared_on(slate, service)
+                for step in slate.steps:
+                    if isinstance(step, int) and step in unshared:
+                        trace.append(unshared[step])
+                    trace.append(self._answer(step))
+                refused = self._nothing_free(slate, service, family)
+                refusals.append(_also(refused, next(iter(unshared.values()), None)))
             else:
                 spare = (
                     self._draft.shelves[pick.shelf].label.spare if pick.shelf is not None else None
@@ -237,6 +244,16 @@ class Chooser:
             text = "there is no pool in effect"
         return Refused(reason=Reason.NO_POOL_MATCHES, detail=text)
 
+    def _unshared_on(self, slate: Slate, service: Service) -> dict[int, Tried]:
+        """Return why the Service joins no address of its sharing key, by shelf that has one."""
+        found: dict[int, Tried] = {}
+        for number in slate.shelves:
+            refused = self._unshared.refusal(service, number)
+            if refused is not None:
+                pool = self._draft.shelves[number].label.pool
+                found[number] = Tried(pool=pool, reason=refused.reason, detail=refused.detail)
+        return found
+
     def _answer(self, step: int | Tried) -> Tried:
         if not isinstance(step, int):
             return step
@@ -247,6 +264,14 @@ class Chooser:
 def _enumerate(names: Sequence[str], most: int = 5) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _also(refused: Refused, unshared: Tried | None) -> Refused:
+    """Return the refusal with why the Service shares no address either."""
+    if unshared is None:
+        return refused
+    text = f"{refused.detail}, and the Service cannot share {unshared.detail}"
+    return Refused(reason=refused.reason, detail=text)
 
 
 def _first(refusals: Iterable[Refused]) -> Refused:
