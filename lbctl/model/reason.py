@@ -126,7 +126,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="There is no accepted pool, or each has autoAssign: false, the wrong family, or a "
         "serviceAllocation that does not match the Service.",
         check=_EXPLAIN,
-        cure="Create an IPAddressPool, or change the rule that the trace names.",
+        cure="Create an IPAddressPool, or change what keeps one from the Service: its ranges, "
+        "autoAssign or serviceAllocation.",
     ),
     Reason.UNKNOWN_POOL: Explanation(
         title="The requested pool does not exist",

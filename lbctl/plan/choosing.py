@@ -8,6 +8,7 @@ order in which the plan was made, and a decision that succeeds pays nothing for 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from lbctl.model.address import Family, family_of
 from lbctl.model.allocation import Tried
@@ -23,6 +24,10 @@ from lbctl.plan.unshared import Unshared
 
 _new = tuple.__new__
 """Make a named tuple past its own constructor: a call less in every decision."""
+
+
+_NAMED: Final = 3
+"""How many pools a refusal names for each rule."""
 
 
 class Chooser:
@@ -239,7 +244,7 @@ class Chooser:
         if len(answers) == 1:
             text = f"pool {answers[0].pool}: {answers[0].detail}"
         elif answers:
-            text = f"none of the {len(answers)} pools in effect may give the Service an {family} address"
+            text = f"no pool in effect gives the Service an {family} address: {_rules(answers, family)}"
         else:
             text = "there is no pool in effect"
         return Refused(reason=Reason.NO_POOL_MATCHES, detail=text)
@@ -264,6 +269,25 @@ class Chooser:
 def _enumerate(names: Sequence[str], most: int = 5) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _rules(answers: Sequence[Tried], family: Family) -> str:
+    """Return which rule keeps which pools away: the first few of each, whatever others there are.
+
+    No number of pools is in it, or each pool that comes would rewrite every such condition.
+    """
+    words = {
+        Reason.POOL_NOT_ALLOWED: "serviceAllocation does not select it",
+        Reason.AUTO_ASSIGN_OFF: "autoAssign is false",
+        Reason.NO_SUCH_FAMILY: f"no {family} range",
+    }
+    parts = []
+    for reason, rule in words.items():
+        pools = [answer.pool for answer in answers if answer.reason is reason]
+        if pools:
+            others = " and others" if len(pools) > _NAMED else ""
+            parts.append(f"{rule} ({', '.join(pools[:_NAMED])}{others})")
+    return "; ".join(parts)
 
 
 def _also(refused: Refused, unshared: Tried | None) -> Refused:

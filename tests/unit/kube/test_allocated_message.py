@@ -22,13 +22,13 @@ SIX = "2001:db8::/127"
             make_pool("six", SIX, auto_assign=False),
             {},
             Reason.NO_POOL_MATCHES,
-            "may give the Service an IPv6 address",
+            "gives the Service an IPv6 address: ",
         ),
         (
             make_pool("six", SIX, namespaces=["other"]),
             {},
             Reason.NO_POOL_MATCHES,
-            "may give the Service an IPv6 address",
+            "gives the Service an IPv6 address: ",
         ),
         (make_pool("six", "2001:db8::/128"), {}, Reason.POOL_EXHAUSTED, "of pool six is in use"),
         (

@@ -165,6 +165,35 @@ def test_the_oldest_waiting_gets_the_last_address_even_if_a_younger_names_it(res
     assert cluster.reason("c") == Reason.ADDRESS_IN_USE
 
 
+# Pools that do not serve
+
+
+def test_with_several_pools_the_refusal_names_the_rule_that_keeps_each_away() -> None:
+    cluster = Cluster(
+        make_pool("e", "192.0.2.0/24", namespaces=["x"]),
+        make_pool("f", "198.51.100.0/24", auto_assign=False),
+        make_pool("g", "2001:db8::/64"),
+    )
+    cluster.put("a")
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert refused.reason is Reason.NO_POOL_MATCHES
+    assert refused.detail == (
+        "no pool in effect gives the Service an IPv4 address: serviceAllocation does not select "
+        "it (e); autoAssign is false (f); no IPv4 range (g)"
+    )
+
+
+def test_of_many_pools_the_refusal_names_the_first_and_one_more_does_not_change_it() -> None:
+    cluster = Cluster(*(make_pool(f"p{n}", f"192.0.2.{n}/32", auto_assign=False) for n in range(5)))
+    cluster.put("a")
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert refused.detail.endswith(": autoAssign is false (p0, p1, p2 and others)")
+    cluster.pools.append(make_pool("p9", "192.0.2.9/32", auto_assign=False, created=9))
+    assert cluster.go().decision("a").refused == refused
+
+
 # Two families
 
 
