@@ -20,7 +20,7 @@ from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.serving import Slate, Slates, asked_pool
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import slot_of
-from lbctl.plan.unshared import Unshared
+from lbctl.plan.unshared import SHARING_REFUSALS, Unshared
 
 _new = tuple.__new__
 """Make a named tuple past its own constructor: a call less in every decision."""
@@ -193,7 +193,7 @@ class Chooser:
         return "in no pool" if keeper is None else f"in pool {keeper}, which is not in effect"
 
     def _asked_refusals(self, pending: Pending) -> tuple[Refused, tuple[Tried, ...]]:
-        answers = [self._asked(pending, family) for family in pending.missing]
+        answers = [self._worded(pending, family) for family in pending.missing]
         refusals = [answer for answer in answers if isinstance(answer, Refused)]
         trace: list[Tried] = []
         for family, answer in zip(pending.missing, answers, strict=True):
@@ -210,6 +210,15 @@ class Chooser:
                 else label.spare
             )
         return _first(refusals), tuple(trace)
+
+    def _worded(self, pending: Pending, family: Family) -> Pick | Refused:
+        """Return `_asked`, of several holders in the way always the same one."""
+        answer = self._asked(pending, family)
+        if isinstance(answer, Pick) or answer.reason not in SHARING_REFUSALS:
+            return answer
+        asked = pending.service.request.addresses
+        slot = next(slot_of(item) for item in asked if family_of(item) is family)
+        return self._unshared.on(slot, pending.service) or answer
 
     def _family_mismatch(self, pending: Pending) -> Refused | None:
         asked = pending.service.request.addresses

@@ -1,21 +1,29 @@
-"""Say why a Service cannot join an address of its own sharing key. Pure.
+"""Say why a Service cannot join the holders of an address, in the same words every time. Pure.
 
 Who shares an address and who is refused is decided elsewhere; this is for the words of a refusal,
-when every address has been given. The answer is of the first such address in the pool's order, and
-of the oldest of its Services or the one with the lowest common port: so it is the same however the
-plan was reached, and costs what the newcomer's own ports cost, also where thousands share.
+when every address has been given. Of several holders the oldest answers, or the one that has the
+lowest common port; of several addresses of a sharing key the first in the pool's order: so it is
+the same however the plan was reached, and costs what the newcomer's own ports cost, also where
+thousands share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from lbctl.model.outcome import Refused
+from lbctl.model.reason import Reason
 from lbctl.model.service import Service
 from lbctl.plan.ledger import Draft
 from lbctl.plan.pending import age
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import address_of
+
+SHARING_REFUSALS: Final = frozenset(
+    {Reason.ADDRESS_IN_USE, Reason.SHARING_KEY_DIFFERS, Reason.PORT_IN_USE}
+)
+"""What `sharing_refusal` may answer."""
 
 
 class Unshared:
@@ -33,8 +41,10 @@ class Unshared:
         if self._slots is None:
             self._slots = _first_slots(self._draft)
         slot = self._slots.get((service.sharing_key, number))
-        if slot is None:
-            return None
+        return None if slot is None else self.on(slot, service)
+
+    def on(self, slot: int, service: Service) -> Refused | None:
+        """Return why the Service does not join the holders of the slot; None if it may."""
         oldest, users = self._who(slot)
         common = service.sharing_ports & users.keys()
         asked = (oldest, users[min(common)]) if common else (oldest,)

@@ -81,11 +81,13 @@ def test_each_pool_that_has_an_address_of_the_key_answers_and_the_first_is_in_th
     assert trace == [Reason.PORT_IN_USE, Reason.POOL_EXHAUSTED] * 2
 
 
-def test_the_words_do_not_depend_on_who_came_first() -> None:
+@pytest.mark.parametrize("asked", [(), ("192.0.2.0",)], ids=["any address", "by name"])
+def test_the_words_do_not_depend_on_who_came_first(asked) -> None:
     cluster = one_pool("192.0.2.0/32")
     cluster.put("old", ports=["tcp/443"], type="ClusterIP")
     cluster.put("young", **KEYED, ports=["tcp/80"])
-    cluster.put("asking", **KEYED, ports=["tcp/80", "tcp/443"])
+    cluster.go()
+    cluster.put("asking", **KEYED, ports=["tcp/80", "tcp/443"], request=asked)
     cluster.go()
     cluster.put("old", **KEYED, ports=["tcp/443"])
     lived = said(cluster.go("old"), "asking")
