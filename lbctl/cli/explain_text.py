@@ -29,11 +29,14 @@ def service(
     yield title(f"Service {explanation.service} ({explanation.type}{policy})")
     yield f"  {paint(explanation.reason)}: {explanation.detail}"
     if explanation.reason is not Reason.ALLOCATED:
-        pool = next(
-            (one.pool for one in explanation.trace if one.reason is explanation.reason), None
-        )
+        cause = explanation.cause
+        pool = next((one.pool for one in explanation.trace if one.reason is cause), None)
         yield from _advice(
-            explanation.reason, lbctl_namespace, service=explanation.service, pool=pool
+            cause,
+            lbctl_namespace,
+            service=explanation.service,
+            pool=pool,
+            title_of=explanation.reason,
         )
     if explanation.allocated and explanation.allocated != explanation.shown:
         yield "  The status does not show this yet; the controller writes it."
@@ -220,11 +223,13 @@ def _advice(
     service: ServiceKey | None = None,
     pool: PoolName | None = None,
     node: NodeName | None = None,
+    title_of: Reason | None = None,
 ) -> Iterator[str]:
+    """Yield the advice; `title_of` is the reason that is shown where another is its cause."""
     cause, check, cure = advice(
         reason, lbctl_namespace=lbctl_namespace, service=service, pool=pool, node=node
     )
-    yield f"    {EXPLANATIONS[reason].title}. {cause}"
+    yield f"    {EXPLANATIONS[title_of or reason].title}. {cause}"
     yield f"    check: {check}"
     yield f"    cure:  {cure}"
 

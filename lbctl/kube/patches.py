@@ -23,7 +23,7 @@ from lbctl.kube.service import VIP, WrittenService
 from lbctl.model.allocation import NotOurs, Outcome
 from lbctl.model.configuration import Configured, Verdict
 from lbctl.model.outcome import InvariantBroken
-from lbctl.model.reason import EXPLANATIONS, Reason
+from lbctl.model.reason import EXPLANATIONS
 from lbctl.model.service import Service
 from lbctl.plan.announced import NOTHING_TO_ANNOUNCE, Announced
 
@@ -140,9 +140,7 @@ def allocated_message(outcome: Outcome) -> str:
         )
         parts.append(f"Has {has}")
     if outcome.refused is not None:
-        partial = outcome.reason is Reason.PARTIALLY_ALLOCATED
-        cause = Reason.PARTIALLY_ALLOCATED if partial else outcome.refused.reason
-        parts += [outcome.refused.detail, EXPLANATIONS[cause].cure]
+        parts += [outcome.refused.detail, EXPLANATIONS[outcome.refused.reason].cure]
     return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
 
 

@@ -52,6 +52,13 @@ class Outcome(NamedTuple):
             return Reason.ALLOCATED
         return Reason.PARTIALLY_ALLOCATED if self.addresses else self.refused.reason
 
+    @property
+    def cause(self) -> Reason:
+        """Return the reason whose check and cure help: of a partial allocation, what is missing."""
+        if self.refused is None or self.reason is Reason.ALLOCATED:
+            return self.reason
+        return self.refused.reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotOurs:

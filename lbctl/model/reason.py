@@ -109,10 +109,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.PARTIALLY_ALLOCATED: Explanation(
         title="A dual-stack Service has an address of one family only",
-        cause="No pool has a free address of the other family: with PreferDualStack one is enough, "
-        "and with RequireDualStack an address that the Service has already is not taken away.",
-        check=_GET_POOLS,
-        cure="Add a range of the missing family to a pool; the second address follows by itself.",
+        cause="The address of the other family is refused, for the reason that the message tells: "
+        "with PreferDualStack one is enough, and with RequireDualStack an address that the Service "
+        "has already is not taken away.",
+        check=_EXPLAIN,
+        cure="Do what the message asks for; the second address follows by itself.",
     ),
     Reason.POOL_EXHAUSTED: Explanation(
         title="Every pool that could serve the Service is full",
@@ -125,7 +126,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="There is no accepted pool, or each has autoAssign: false, the wrong family, or a "
         "serviceAllocation that does not match the Service.",
         check=_EXPLAIN,
-        cure="Create an IPAddressPool, or change the rule that the trace names.",
+        cure="Create an IPAddressPool, or change what keeps one from the Service: its ranges, "
+        "autoAssign or serviceAllocation.",
     ),
     Reason.UNKNOWN_POOL: Explanation(
         title="The requested pool does not exist",
@@ -146,10 +148,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cure="Ask for another address, or give both Services the same lbctl.io/allow-shared-ip key.",
     ),
     Reason.ADDRESS_NOT_IN_ANY_POOL: Explanation(
-        title="The requested address lies in no pool",
-        cause="lbctl gives only addresses that an accepted IPAddressPool holds.",
+        title="No pool gives the requested address",
+        cause="lbctl gives only addresses that an accepted IPAddressPool holds, and with "
+        "avoidBuggyIPs none of .0 and .255.",
         check=_GET_POOLS,
-        cure="Ask for an address of a pool or add the address to a pool.",
+        cure="Ask for an address that a pool gives. Or correct the pool that the message names; if "
+        "it names none, add the address to a pool.",
     ),
     Reason.ADDRESS_NOT_IN_REQUESTED_POOL: Explanation(
         title="The requested address is not in the requested pool",

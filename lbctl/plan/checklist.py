@@ -18,7 +18,7 @@ from lbctl.model.endpoints import EndpointSlice
 from lbctl.model.names import NodeName
 from lbctl.model.outcome import Refused
 from lbctl.model.pods import Backing
-from lbctl.model.reason import Reason
+from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service, TrafficPolicy
 from lbctl.plan.announced import nearest
 from lbctl.plan.announcement import AddressPlan, Announcement
@@ -35,6 +35,7 @@ from lbctl.plan.checklist_steps import (
     Answer,
     Commands,
     Step,
+    failed,
     not_reached,
     note,
     nothing_shown,
@@ -156,7 +157,7 @@ def _address(explanation: ServiceExplanation, commands: Commands) -> Step:
     if explanation.reason in NO_POOL and not explanation.allocated:
         return not_reached(name, "no pool serves the Service", commands.status)
     if explanation.reason is not Reason.ALLOCATED:
-        return refused(name, explanation.reason, explanation.detail, commands.service)
+        return _refused(name, explanation, commands)
     unlawful = [one for one in explanation.addresses if one.pool is None and one.refused]
     for one in unlawful:
         assert one.refused is not None, "as selected above"
@@ -167,6 +168,15 @@ def _address(explanation: ServiceExplanation, commands: Commands) -> Step:
         detail = f"{given}, which the status does not show yet; the controller writes it"
         return note(name, detail, commands.status)
     return ok(name, given, commands.status)
+
+
+def _refused(name: str, explanation: ServiceExplanation, commands: Commands) -> Step:
+    """Return the step that failed; what keeps a second address away has the cure."""
+    cause = explanation.cause
+    confirm = commands.pools if cause in NO_POOL else commands.service
+    return failed(
+        name, f"{explanation.reason}: {explanation.detail}", confirm, EXPLANATIONS[cause].cure
+    )
 
 
 def _advertisement(

@@ -8,6 +8,7 @@ order in which the plan was made, and a decision that succeeds pays nothing for 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from lbctl.model.address import Family, family_of
 from lbctl.model.allocation import Tried
@@ -19,9 +20,14 @@ from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.serving import Slate, Slates, asked_pool
 from lbctl.plan.sharing import sharing_refusal
 from lbctl.plan.slots import slot_of
+from lbctl.plan.unshared import SHARING_REFUSALS, Unshared
 
 _new = tuple.__new__
 """Make a named tuple past its own constructor: a call less in every decision."""
+
+
+_NAMED: Final = 3
+"""How many pools a refusal names for each rule."""
 
 
 class Chooser:
@@ -30,6 +36,7 @@ class Chooser:
     def __init__(self, draft: Draft, slates: Slates) -> None:
         self._draft = draft
         self._slates = slates
+        self._unshared = Unshared(draft)
 
     def find(self, pending: Pending, avoid: Collection[int] = ()) -> list[Pick]:
         """Return an address for each missing family that has one; nothing if that is no use.
@@ -96,8 +103,13 @@ class Chooser:
             slate = self._slates.slate(service, family)
             pick = self._free(service, family, ())
             if pick is None:
-                trace.extend(self._answer(step) for step in slate.steps)
-                refusals.append(self._nothing_free(slate, service, family))
+                unshared = self._unshared_on(slate, service)
+                for step in slate.steps:
+                    if isinstance(step, int) and step in unshared:
+                        trace.append(unshared[step])
+                    trace.append(self._answer(step))
+                refused = self._nothing_free(slate, service, family)
+                refusals.append(_also(refused, next(iter(unshared.values()), None)))
             else:
                 spare = (
                     self._draft.shelves[pick.shelf].label.spare if pick.shelf is not None else None
@@ -176,12 +188,7 @@ class Chooser:
         slot = slot_of(address)
         number = draft.shelf_of(slot)
         if number is None:
-            keeper = draft.book.keeper(slot)
-            where = (
-                f"{address} is in pool {keeper}, which is not in effect"
-                if keeper
-                else f"{address} is in no pool"
-            )
+            where = f"{address} is {self._whereabouts(slot)}"
             return Refused(reason=Reason.ADDRESS_NOT_IN_ANY_POOL, detail=where)
         pool = draft.book.ranked[number // 2]
         if asked_pool(service) not in (None, pool.name):
@@ -197,8 +204,19 @@ class Chooser:
             return Refused(reason=refused.reason, detail=f"{address}: {refused.detail}")
         return Pick(slot, pool.name, number, (draft.shelves[number].label.asked,))
 
+    def _whereabouts(self, slot: int) -> str:
+        """Return where a slot is that no pool gives."""
+        book = self._draft.book
+        withholder = book.withholder(slot)
+        if withholder is not None:
+            return (
+                f"in pool {withholder}, which never gives addresses of .0 and .255 (avoidBuggyIPs)"
+            )
+        keeper = book.keeper(slot)
+        return "in no pool" if keeper is None else f"in pool {keeper}, which is not in effect"
+
     def _asked_refusals(self, pending: Pending) -> tuple[Refused, tuple[Tried, ...]]:
-        answers = [self._asked(pending, family) for family in pending.missing]
+        answers = [self._worded(pending, family) for family in pending.missing]
         refusals = [answer for answer in answers if isinstance(answer, Refused)]
         trace: list[Tried] = []
         for family, answer in zip(pending.missing, answers, strict=True):
@@ -215,6 +233,15 @@ class Chooser:
                 else label.spare
             )
         return _first(refusals), tuple(trace)
+
+    def _worded(self, pending: Pending, family: Family) -> Pick | Refused:
+        """Return `_asked`, of several holders in the way always the same one."""
+        answer = self._asked(pending, family)
+        if isinstance(answer, Pick) or answer.reason not in SHARING_REFUSALS:
+            return answer
+        asked = pending.service.request.addresses
+        slot = next(slot_of(item) for item in asked if family_of(item) is family)
+        return self._unshared.on(slot, pending.service) or answer
 
     def _family_mismatch(self, pending: Pending) -> Refused | None:
         asked = pending.service.request.addresses
@@ -249,10 +276,20 @@ class Chooser:
         if len(answers) == 1:
             text = f"pool {answers[0].pool}: {answers[0].detail}"
         elif answers:
-            text = f"none of the {len(answers)} pools in effect may give the Service an {family} address"
+            text = f"no pool in effect gives the Service an {family} address: {_rules(answers, family)}"
         else:
             text = "there is no pool in effect"
         return Refused(reason=Reason.NO_POOL_MATCHES, detail=text)
+
+    def _unshared_on(self, slate: Slate, service: Service) -> dict[int, Tried]:
+        """Return why the Service joins no address of its sharing key, by shelf that has one."""
+        found: dict[int, Tried] = {}
+        for number in slate.shelves:
+            refused = self._unshared.refusal(service, number)
+            if refused is not None:
+                pool = self._draft.shelves[number].label.pool
+                found[number] = Tried(pool=pool, reason=refused.reason, detail=refused.detail)
+        return found
 
     def _answer(self, step: int | Tried) -> Tried:
         if not isinstance(step, int):
@@ -264,6 +301,33 @@ class Chooser:
 def _enumerate(names: Sequence[str], most: int = 5) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _rules(answers: Sequence[Tried], family: Family) -> str:
+    """Return which rule keeps which pools away: the first few of each, whatever others there are.
+
+    No number of pools is in it, or each pool that comes would rewrite every such condition.
+    """
+    words = {
+        Reason.POOL_NOT_ALLOWED: "serviceAllocation does not select it",
+        Reason.AUTO_ASSIGN_OFF: "autoAssign is false",
+        Reason.NO_SUCH_FAMILY: f"no {family} range",
+    }
+    parts = []
+    for reason, rule in words.items():
+        pools = [answer.pool for answer in answers if answer.reason is reason]
+        if pools:
+            others = " and others" if len(pools) > _NAMED else ""
+            parts.append(f"{rule} ({', '.join(pools[:_NAMED])}{others})")
+    return "; ".join(parts)
+
+
+def _also(refused: Refused, unshared: Tried | None) -> Refused:
+    """Return the refusal with why the Service shares no address either."""
+    if unshared is None:
+        return refused
+    text = f"{refused.detail}, and the Service cannot share {unshared.detail}"
+    return Refused(reason=refused.reason, detail=text)
 
 
 def _first(refusals: Iterable[Refused]) -> Refused:

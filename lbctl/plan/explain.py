@@ -66,6 +66,8 @@ class ServiceExplanation:
     policy: str
     ours: bool
     reason: Reason
+    cause: Reason
+    """The reason whose check and cure help: of a partial allocation, why an address is missing."""
     detail: str
     allocated: tuple[Address, ...]
     """What the plan gives."""
@@ -103,6 +105,7 @@ def explain_service(
         policy=str(service.traffic_policy),
         ours=isinstance(outcome, Outcome),
         reason=outcome.reason,
+        cause=outcome.cause if isinstance(outcome, Outcome) else outcome.reason,
         detail=_detail(outcome),
         allocated=allocated,
         shown=service.addresses,

@@ -58,6 +58,16 @@ class PoolBook:
         rank = self.homes[index]
         return None if self.ranked[rank].avoid_buggy_ips and is_buggy_slot(slot) else rank
 
+    def withholder(self, slot: int) -> PoolName | None:
+        """Return the pool in effect that holds the slot and never gives it (`avoidBuggyIPs`)."""
+        if not is_buggy_slot(slot):
+            return None
+        index = bisect_right(self.starts, slot) - 1
+        if index < 0 or slot > self.ends[index]:
+            return None
+        pool = self.ranked[self.homes[index]]
+        return pool.name if pool.avoid_buggy_ips else None
+
     def keeper(self, slot: int, hints: Iterable[str] = ()) -> PoolName | None:
         """Return the pool in limbo from which a Service keeps the slot.
 

@@ -74,6 +74,24 @@ def test_explain_without_a_pool_names_the_check_and_the_cure(lbctl: Command) -> 
     assert "check: lbctl explain -n default web" in done.stdout
 
 
+def test_explain_of_half_an_allocation_advises_on_what_keeps_the_other_address_away(
+    lbctl: Command,
+) -> None:
+    dual = {
+        "ipFamilies": ["IPv4", "IPv6"],
+        "ipFamilyPolicy": "PreferDualStack",
+        "clusterIPs": ["10.96.0.1", "fd00::1"],
+    }
+    half = service("web", ingress=[{"ip": "192.0.2.10"}])
+    half[1]["spec"] |= dual
+    said = lbctl("explain", "web", world=[POOL, half]).stdout
+    assert "PartiallyAllocated: pool first: the pool has no IPv6 range" in said
+    assert "family only. There is no accepted pool, or each has autoAssign: false" in said
+    assert said.count("cure:  Create an IPAddressPool") == 1
+    found = json.loads(lbctl("explain", "web", "-o", "json", world=[POOL, half]).stdout)
+    assert (found["reason"], found["cause"]) == ("PartiallyAllocated", "NoPoolMatches")
+
+
 def test_explain_of_a_service_that_is_not_there_says_so(lbctl: Command) -> None:
     done = lbctl("explain", "nobody")
     assert (done.returncode, done.stdout) == (2, "")

@@ -257,6 +257,29 @@ def test_a_failure_with_a_reason_brings_the_cure_of_that_reason():
     assert first.cure == EXPLANATIONS[Reason.NO_ADVERTISEMENT].cure
 
 
+@pytest.mark.parametrize(
+    ("pools", "asked", "cause", "confirm"),
+    [
+        ([], {}, Reason.NO_POOL_MATCHES, "lbctl get pools"),
+        (
+            [make_pool("six", "2001:db8::/64")],
+            {"request": ["192.0.2.10"]},
+            Reason.FAMILY_MISMATCH,
+            "kubectl",
+        ),
+    ],
+    ids=["no pool of the family", "a request of one family"],
+)
+def test_an_address_that_is_missing_brings_the_cure_of_its_own_cause(pools, asked, cause, confirm):
+    dual = {"families": ("IPv4", "IPv6"), "family_policy": "PreferDualStack"}
+    pools = [make_pool("pool", "192.0.2.10-192.0.2.11"), *pools]
+    first = walk(world(pools=pools, services=shop(**dual, **asked)), SENT).fails_first
+    assert first is not None
+    assert first.detail.startswith("PartiallyAllocated: ")
+    assert first.cure == EXPLANATIONS[cause].cure
+    assert first.confirm.startswith(confirm)
+
+
 def target_step(pods, target):
     found = walk(world(services=shop(ports=[f"80={target}"])), pods=pods)
     return next(step for step in found.steps if step.name == "target ports")

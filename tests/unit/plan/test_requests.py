@@ -63,6 +63,29 @@ def test_what_cannot_be_given_is_refused_by_name(fields, reason) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        ("203.0.113.1", "in no pool"),
+        ("192.0.2.255", "in pool p, which never gives addresses of .0 and .255 (avoidBuggyIPs)"),
+        ("192.0.2.0", "in pool p, which never gives addresses of .0 and .255 (avoidBuggyIPs)"),
+        ("192.0.3.0", "in pool younger, which is not in effect"),
+    ],
+)
+def test_an_address_that_no_pool_gives_is_said_to_be_where_it_is(asked, where) -> None:
+    cluster = Cluster(
+        make_pool("p", "192.0.2.0/24", avoid_buggy_ips=True),
+        make_pool("younger", "192.0.2.128-192.0.3.7", created=50),
+    )
+    cluster.put("a", request=[asked])
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert (refused.reason, refused.detail) == (
+        Reason.ADDRESS_NOT_IN_ANY_POOL,
+        f"{asked} is {where}",
+    )
+
+
+@pytest.mark.parametrize(
     ("edit", "expected", "reason"),
     [
         ({"request": ["192.0.2.3"]}, ["192.0.2.3"], Reason.ALLOCATED),
@@ -140,6 +163,35 @@ def test_the_oldest_waiting_gets_the_last_address_even_if_a_younger_names_it(res
         cluster.go("a")
     assert cluster.has("b") == ["192.0.2.0"]
     assert cluster.reason("c") == Reason.ADDRESS_IN_USE
+
+
+# Pools that do not serve
+
+
+def test_with_several_pools_the_refusal_names_the_rule_that_keeps_each_away() -> None:
+    cluster = Cluster(
+        make_pool("e", "192.0.2.0/24", namespaces=["x"]),
+        make_pool("f", "198.51.100.0/24", auto_assign=False),
+        make_pool("g", "2001:db8::/64"),
+    )
+    cluster.put("a")
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert refused.reason is Reason.NO_POOL_MATCHES
+    assert refused.detail == (
+        "no pool in effect gives the Service an IPv4 address: serviceAllocation does not select "
+        "it (e); autoAssign is false (f); no IPv4 range (g)"
+    )
+
+
+def test_of_many_pools_the_refusal_names_the_first_and_one_more_does_not_change_it() -> None:
+    cluster = Cluster(*(make_pool(f"p{n}", f"192.0.2.{n}/32", auto_assign=False) for n in range(5)))
+    cluster.put("a")
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert refused.detail.endswith(": autoAssign is false (p0, p1, p2 and others)")
+    cluster.pools.append(make_pool("p9", "192.0.2.9/32", auto_assign=False, created=9))
+    assert cluster.go().decision("a").refused == refused
 
 
 # Two families
