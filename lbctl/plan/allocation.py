@@ -162,13 +162,16 @@ class _Round:
         """
         found = set(changed)
         ahead = list(found)
+        seen: set[int] = set()
         while ahead:
             key = ahead.pop()
             decision = self._previous.outcomes.get(key)
             service = self._services.get(key)
             addresses = decision.addresses if isinstance(decision, Outcome) else ()
-            for address in (*addresses, *(service.addresses if service else ())):
-                for holder in self._draft.holders.get(slot_of(address), ()):
+            shown = service.addresses if service else ()
+            for slot in {slot_of(address) for address in (*addresses, *shown)} - seen:
+                seen.add(slot)
+                for holder in self._draft.holders.get(slot, ()):
                     if holder.key not in found:
                         found.add(holder.key)
                         ahead.append(holder.key)

@@ -17,7 +17,7 @@ from lbctl.model.service import Service
 from lbctl.plan.ledger import Draft
 from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.serving import Slate, Slates, asked_pool
-from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.sharing import Port, Terms, sharing_refusal, terms_of
 from lbctl.plan.slots import slot_of
 
 _new = tuple.__new__
@@ -99,14 +99,15 @@ class Chooser:
 
     def _free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
         slate = self._slates.slate(service, family)
-        draft, sharing = self._draft, service.sharing_key
+        draft = self._draft
+        sharing = (terms_of(service), service.sharing_ports) if service.sharing_key else None
         # Nothing becomes free while addresses are given: a full shelf needs no second look,
         # except by who could share one of its addresses.
         index = 0 if sharing else slate.begin
         for step in slate.steps[index:] if index else slate.steps:
             over = True
             if isinstance(step, int):
-                chosen = self._to_share(service, step) if sharing else None
+                chosen = self._to_share(*sharing, step) if sharing else None
                 if chosen is None:
                     shelf = draft.shelves[step]
                     over = shelf.taken >= shelf.label.capacity
@@ -133,18 +134,11 @@ class Chooser:
             slate.traces[id(words)] = trace
         return trace
 
-    def _to_share(self, service: Service, number: int) -> tuple[int, Tried] | None:
-        draft = self._draft
-        shelf = draft.shelves[number]
-        slots = (
-            slot
-            for slot in draft.by_sharing_key.get(service.sharing_key, ())
-            if draft.shelf_of(slot) == number
-        )
-        for slot in sorted(slots, key=shelf.order):
-            if sharing_refusal(service, draft.holders[slot]) is None:
-                return slot, shelf.label.shared
-        return None
+    def _to_share(
+        self, terms: Terms, ports: frozenset[Port], number: int
+    ) -> tuple[int, Tried] | None:
+        slot = self._draft.to_join(terms, ports, number)
+        return None if slot is None else (slot, self._draft.shelves[number].label.shared)
 
     def _asked(self, pending: Pending, family: Family) -> Pick | Refused:
         """Return the requested address of the family, or why the Service cannot have it."""
