@@ -160,3 +160,20 @@ def announced(services: list[Service]) -> Callable[[], object]:
 def test_the_work_grows_with_the_services_and_not_with_their_square(act, one_port) -> None:
     few, many = (calls(act(sharers(count, one_port=one_port))) for count in (200, 800))
     assert many < 5 * few
+
+
+def test_who_waits_for_a_full_pool_is_hardly_looked_at_when_another_changes() -> None:
+    def work(waiting: int) -> int:
+        pools = [
+            make_pool("full", "192.0.2.0/30"),
+            make_pool("q", "198.18.0.0/24", auto_assign=False),
+        ]
+        services = sharers(waiting + 4, one_port=True)
+        snapshot = make_snapshot(services=services, pools=pools)
+        present = plan(EMPTY, snapshot, EVERYTHING, load_balancer_class=None)
+        new = make_service("new", pool="q")
+        snapshot = make_snapshot(services=[*services, new], pools=pools)
+        changed = Changed(services=frozenset({new.key}))
+        return calls(lambda: plan(present, snapshot, changed, load_balancer_class=None))
+
+    assert (work(400) - work(100)) / 300 < 20
