@@ -21,7 +21,7 @@ from lbctl.plan.ledger import Draft, Ledger
 from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.pools import PoolBook
 from lbctl.plan.serving import Slates, asked_pool
-from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.sharing import holder_of, sharing_refusal
 from lbctl.plan.slots import FAMILIES, slot_of
 
 LOAD_BALANCER = "LoadBalancer"
@@ -90,11 +90,12 @@ def held_before(service: Service, outcome: Outcome | NotOurs | None, ledger: Led
     """Return what the plan before gave this very Service (not one of its name that is gone)."""
     if not isinstance(outcome, Outcome):
         return []
-    return [
-        (address, (pool, _marked_pool(service.mark, address)))
-        for address, pool in zip(outcome.addresses, outcome.pools, strict=True)
-        if any(holder.uid == service.uid for holder in ledger.holders.get(slot_of(address), ()))
-    ]
+    found: list[Claim] = []
+    for address, pool in zip(outcome.addresses, outcome.pools, strict=True):
+        holder = holder_of(ledger.holders.get(slot_of(address), ()), service.key)
+        if holder is not None and holder.uid == service.uid:
+            found.append((address, (pool, _marked_pool(service.mark, address))))
+    return found
 
 
 def claims(service: Service, before: list[Claim]) -> list[Claim]:

@@ -162,13 +162,16 @@ class _Round:
         """
         found = set(changed)
         ahead = list(found)
+        seen: set[int] = set()
         while ahead:
             key = ahead.pop()
             decision = self._previous.outcomes.get(key)
             service = self._services.get(key)
             addresses = decision.addresses if isinstance(decision, Outcome) else ()
-            for address in (*addresses, *(service.addresses if service else ())):
-                for holder in self._draft.holders.get(slot_of(address), ()):
+            shown = service.addresses if service else ()
+            for slot in {slot_of(address) for address in (*addresses, *shown)} - seen:
+                seen.add(slot)
+                for holder in self._draft.holders.get(slot, ()):
                     if holder.key not in found:
                         found.add(holder.key)
                         ahead.append(holder.key)
@@ -272,13 +275,32 @@ class _Round:
 
     def _particular(self, known: set[ServiceKey]) -> Iterator[Pending]:
         """Yield the waiting Services, not `known` yet, whose particular wish may have come true."""
-        if self._draft.stirred:
-            for order in self._lines[Line.PARTICULAR]:
-                pending = self._again(order)
-                if pending is not None and pending.service.key not in known:
-                    asked = pending.service.request.addresses
-                    if not asked or any(slot_of(item) in self._draft.stirred for item in asked):
-                        yield pending
+        if not self._draft.stirred:
+            return
+        shelves = {self._draft.shelf_of(slot) for slot in self._draft.stirred}
+        for order in self._lines[Line.PARTICULAR]:
+            service = self._services.get(ServiceKey(order[1], order[2]))
+            if service is None or service.key in known or not self._hopes(service, shelves):
+                continue
+            pending = self._again(order)
+            if pending is not None:
+                yield pending
+
+    def _hopes(self, service: Service, shelves: set[int | None]) -> bool:
+        """Return whether anything changed on what the Service waits for.
+
+        `shelves` are those of the slots whose holders changed. Elsewhere a Service that has
+        nothing was told already what is so, once it was told what it lost: thousands that wait
+        for one full pool are no work for the other pools.
+        """
+        asked = service.request.addresses
+        if asked:
+            return any(slot_of(item) in self._draft.stirred for item in asked)
+        told = self._previous.outcomes.get(service.key)
+        if isinstance(told, Outcome) and (told.addresses or told.lost):
+            return True
+        slates = (self._slates.slate(service, family) for family in wanted_families(service))
+        return any(not shelves.isdisjoint(slate.shelves) for slate in slates)
 
     def _plain(self) -> Iterator[Order]:
         """Yield who waits for any address of a family, by age, while a freed one is left."""

@@ -18,7 +18,7 @@ from lbctl.model.service import Service
 from lbctl.plan.ledger import Draft
 from lbctl.plan.pending import Pending, Pick
 from lbctl.plan.serving import Slate, Slates, asked_pool
-from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.sharing import Port, Terms, sharing_refusal, terms_of
 from lbctl.plan.slots import slot_of
 from lbctl.plan.unshared import SHARING_REFUSALS, Unshared
 
@@ -119,7 +119,8 @@ class Chooser:
 
     def _free(self, service: Service, family: Family, avoid: Collection[int]) -> Pick | None:
         slate = self._slates.slate(service, family)
-        draft, sharing = self._draft, service.sharing_key
+        draft = self._draft
+        sharing = (terms_of(service), service.sharing_ports) if service.sharing_key else None
         former = draft.former.get(service.key, ())
         # Nothing becomes free while addresses are given: a full shelf needs no second look,
         # except by who could share one of its addresses.
@@ -129,7 +130,7 @@ class Chooser:
             if isinstance(step, int):
                 chosen = self._returned(service, step, former, avoid) if former else None
                 if chosen is None and sharing:
-                    chosen = self._to_share(service, step)
+                    chosen = self._to_share(*sharing, step)
                 if chosen is None:
                     shelf = draft.shelves[step]
                     over = shelf.taken >= shelf.label.capacity
@@ -168,18 +169,11 @@ class Chooser:
                     return slot, draft.shelves[number].label.returned
         return None
 
-    def _to_share(self, service: Service, number: int) -> tuple[int, Tried] | None:
-        draft = self._draft
-        shelf = draft.shelves[number]
-        slots = (
-            slot
-            for slot in draft.by_sharing_key.get(service.sharing_key, ())
-            if draft.shelf_of(slot) == number
-        )
-        for slot in sorted(slots, key=shelf.order):
-            if sharing_refusal(service, draft.holders[slot]) is None:
-                return slot, shelf.label.shared
-        return None
+    def _to_share(
+        self, terms: Terms, ports: frozenset[Port], number: int
+    ) -> tuple[int, Tried] | None:
+        slot = self._draft.to_join(terms, ports, number)
+        return None if slot is None else (slot, self._draft.shelves[number].label.shared)
 
     def _asked(self, pending: Pending, family: Family) -> Pick | Refused:
         """Return the requested address of the family, or why the Service cannot have it."""

@@ -21,7 +21,7 @@ from lbctl.model.outcome import Refused
 from lbctl.model.pool import Pool
 from lbctl.model.reason import Reason
 from lbctl.model.service import Service
-from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.sharing import Sharers
 
 LOAD_BALANCER: Final = "LoadBalancer"
 
@@ -44,14 +44,16 @@ class Claims:
 def claims_of(services: Services, load_balancer_class: str | None) -> Claims:
     """Return who shows what, from nothing."""
     shown: dict[ServiceKey, tuple[Address, ...]] = {}
-    claimants: dict[Address, frozenset[ServiceKey]] = {}
+    claimants: dict[Address, list[ServiceKey]] = {}
     for key, service in services.items():
         found = _shown(service, load_balancer_class)
         if found:
             shown[key] = found
         for address in found:
-            claimants[address] = claimants.get(address, frozenset()) | {key}
-    return Claims(shown=shown, claimants=claimants)
+            claimants.setdefault(address, []).append(key)
+    return Claims(
+        shown=shown, claimants={address: frozenset(keys) for address, keys in claimants.items()}
+    )
 
 
 def claims_after(
@@ -63,20 +65,19 @@ def claims_after(
     """Return who shows what now, and the addresses that a changed Service has or had."""
     shown = dict(before.shown)
     claimants = dict(before.claimants)
-    touched: set[Address] = set()
+    touched: dict[Address, set[ServiceKey]] = {}
     for key in changed:
         had = shown.pop(key, ())
         has = _shown(services.get(key), load_balancer_class)
-        touched.update(had, has)
+        for address in {*had, *has}.difference(touched):
+            touched[address] = set(claimants.pop(address, ()))
         for address in had:
-            claimants[address] -= {key}
+            touched[address].discard(key)
         for address in has:
-            claimants[address] = claimants.get(address, frozenset()) | {key}
+            touched[address].add(key)
         if has:
             shown[key] = has
-    for address in touched:
-        if not claimants[address]:
-            del claimants[address]
+    claimants |= {address: frozenset(keys) for address, keys in touched.items() if keys}
     return Claims(shown=shown, claimants=claimants), frozenset(touched)
 
 
@@ -168,12 +169,12 @@ def lawful_holders(
     """
     if len(claimants) == 1:
         return tuple(claimants), {}
-    holders: list[Service] = []
+    holders = Sharers()
     refused: dict[ServiceKey, Refused] = {}
     for service in sorted(claimants, key=seniority):
-        refusal = sharing_refusal(service, holders)
+        refusal = holders.refusal(service)
         if refusal is None:
-            holders.append(service)
+            holders.join(service)
         else:
             refused[service.key] = refusal
     return tuple(holders), refused

@@ -15,17 +15,22 @@ from lbctl.model.names import ServiceKey
 from lbctl.model.outcome import InvariantBroken
 from lbctl.model.service import Service
 from lbctl.plan.free import COUNTER_LIMIT, MEMORY, Shelf, label_shelf
+from lbctl.plan.joining import Rows
 from lbctl.plan.pools import PoolBook
 from lbctl.plan.serving import shelf_number
-from lbctl.plan.sharing import sharing_refusal
+from lbctl.plan.sharing import Port, Sharers, Terms, holder_of, sharing_refusal, terms_of
 from lbctl.plan.slots import FAMILIES, address_of
+
+Holders = tuple[Service] | Sharers
+"""Who holds an address: nearly always one Service, and then nothing else is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    holders: Mapping[int, tuple[Service, ...]] = field(default_factory=dict)
+    holders: Mapping[int, Holders] = field(default_factory=dict)
     """Slot -> the Services that hold it, as they were when they were judged."""
-    by_sharing_key: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    joinable: Mapping[tuple[Terms, int], Rows] = field(default_factory=dict)
+    """Terms and number of a shelf -> its addresses that a Service with these terms might join."""
     shelves: tuple[Shelf, ...] = ()
     """Two for each pool in effect, see `shelf_number`; nobody changes them any more."""
     attic: Mapping[int, int] = field(default_factory=dict)
@@ -72,17 +77,19 @@ class Draft:
         """Shelves that got a free address."""
         self.former = ledger.former
         self._owned: set[int] = set()
-        # `_before`: the slots that this draft took from their holders, with these.
+        self._own_sharers: set[int] = set()
+        self._own_rows: set[tuple[Terms, int]] = set()
+        # `_left`: who held which slot before, of those that this draft took from somebody.
         if whole:
-            self._before: dict[int, tuple[Service, ...]] = dict(ledger.holders)
-            self.holders: dict[int, tuple[Service, ...]] = {}
-            self.by_sharing_key: dict[str, tuple[int, ...]] = {}
+            self._left = [(slot, it.key) for slot, them in ledger.holders.items() for it in them]
+            self.holders: dict[int, Holders] = {}
+            self._joinable: dict[tuple[Terms, int], Rows] = {}
             self.shelves, self._attic = _shelve(ledger, book)
             self._owned.update(range(len(self.shelves)))
         else:
-            self._before = {}
+            self._left = []
             self.holders = dict(ledger.holders)
-            self.by_sharing_key = dict(ledger.by_sharing_key)
+            self._joinable = dict(ledger.joinable)
             self.shelves, self._attic = list(ledger.shelves), dict(ledger.attic)
 
     def shelf(self, number: int) -> Shelf:
@@ -110,7 +117,7 @@ class Draft:
                 raise InvariantBroken(
                     f"{address_of(slot)} was about to be given to {service.key}: {refusal.detail}"
                 )
-            self.holders[slot] = (*holders, service)
+            self._sharers(slot, holders).join(service)
         else:
             self.holders[slot] = (service,)
             if number is None:
@@ -122,26 +129,38 @@ class Draft:
                     shelf.given_back.pop(slot, None)
             else:
                 self._attic.pop(slot, None)
-        key = service.sharing_key
-        if key and slot not in self.by_sharing_key.get(key, ()):
-            self.by_sharing_key[key] = (*self.by_sharing_key.get(key, ()), slot)
+        if service.sharing_key:
+            if number is None:
+                number = self.shelf_of(slot)
+            if number is not None:
+                place = self.shelves[number].order(slot)
+                self._rows((terms_of(service), number)).occupy(place, service.sharing_ports)
+
+    def to_join(self, terms: Terms, ports: frozenset[Port], number: int) -> int | None:
+        """Return the first slot of the shelf on which such a Service may join the holders."""
+        rows = self._joinable.get((terms, number))
+        return None if rows is None else rows.first(ports)
 
     def drop(self, key: ServiceKey, slot: int) -> None:
         """Take the slot from the Service; it is free only when `settle` finds it unheld."""
-        before = self.holders.get(slot, ())
-        left = tuple(holder for holder in before if holder.key != key)
-        if len(left) == len(before):
+        before = self.holders.get(slot)
+        holder = holder_of(before, key) if before else None
+        if before is None or holder is None:
             return
         self.stirred.add(slot)
-        self._before.setdefault(slot, before)
-        for holder in before:
-            if holder.key == key and holder.sharing_key:
-                self._forget_key(holder.sharing_key, slot, left)
-        if left:
-            self.holders[slot] = left
+        self._left.append((slot, key))
+        number = self.shelf_of(slot)
+        last = len(before) == 1
+        if holder.sharing_key and number is not None:
+            kind = (terms_of(holder), number)
+            place = self.shelves[number].order(slot)
+            self._rows(kind).vacate(place, holder.sharing_ports, last=last)
+            if not self._joinable[kind]:
+                del self._joinable[kind]
+        if not last:
+            self._sharers(slot, before).leave(key)
             return
         del self.holders[slot]
-        number = self.shelf_of(slot)
         if number is not None:
             self.shelf(number).taken -= 1
 
@@ -152,10 +171,15 @@ class Draft:
         first by who had it. The order of the slots, not of the Services, numbers releases of one
         plan: it is the same however the plan was reached.
         """
-        lost = list(self._losses())
+        holders = self.holders
+        lost = [
+            (slot, key)
+            for slot, key in self._left
+            if slot not in holders or holder_of(holders[slot], key) is None
+        ]
         if lost:
             self.former = _remember_losses(self.former, lost)
-        for slot in sorted(slot for slot in self._before if slot not in self.holders):
+        for slot in sorted({slot for slot, _ in lost if slot not in holders}):
             self.releases += 1
             number = self.shelf_of(slot)
             if number is None:
@@ -163,7 +187,7 @@ class Draft:
                 continue
             self.shelf(number).remember(slot, self.releases)
             self.loosened.add(number)
-        self._before = {}
+        self._left = []
         if len(self._attic) > 2 * MEMORY:
             self._attic = dict(list(self._attic.items())[-MEMORY:])
 
@@ -174,28 +198,32 @@ class Draft:
     def freeze(self) -> Ledger:
         return Ledger(
             holders=self.holders,
-            by_sharing_key=self.by_sharing_key,
+            joinable=self._joinable,
             shelves=tuple(self.shelves),
             attic=self._attic,
             releases=self.releases,
             former=self.former,
         )
 
-    def _losses(self) -> Iterator[tuple[int, ServiceKey]]:
-        for slot, before in self._before.items():
-            present = self.holders.get(slot, ())
-            if present != before:
-                still = {holder.key for holder in present}
-                yield from ((slot, it.key) for it in before if it.key not in still)
-
-    def _forget_key(self, key: str, slot: int, left: tuple[Service, ...]) -> None:
-        if any(holder.sharing_key == key for holder in left):
-            return
-        slots = tuple(other for other in self.by_sharing_key.get(key, ()) if other != slot)
-        if slots:
-            self.by_sharing_key[key] = slots
+    def _sharers(self, slot: int, holders: Holders) -> Sharers:
+        """Return the holders of the slot as sharers that this draft may change."""
+        if isinstance(holders, Sharers):
+            if slot in self._own_sharers:
+                return holders
+            mine = holders.copy()
         else:
-            self.by_sharing_key.pop(key, None)
+            mine = Sharers(holders)
+        self._own_sharers.add(slot)
+        self.holders[slot] = mine
+        return mine
+
+    def _rows(self, kind: tuple[Terms, int]) -> Rows:
+        """Return the rows of what may be joined, copied so that this draft may change them."""
+        rows = self._joinable.get(kind)
+        if rows is None or kind not in self._own_rows:
+            self._own_rows.add(kind)
+            rows = self._joinable[kind] = Rows() if rows is None else rows.copy()
+        return rows
 
 
 def _remember_losses(

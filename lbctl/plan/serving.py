@@ -40,10 +40,10 @@ class Slate:
     answered, while those before it are full."""
     giving: Pick | None = None
     """The last pick, if its shelf gave an address that nobody had yet: the next is beside it."""
+    shelves: tuple[int, ...] = field(init=False)
 
-    @property
-    def shelves(self) -> tuple[int, ...]:
-        return tuple(step for step in self.steps if isinstance(step, int))
+    def __post_init__(self) -> None:
+        self.shelves = tuple(step for step in self.steps if isinstance(step, int))
 
 
 def shelf_number(rank: int, family: Family) -> int:

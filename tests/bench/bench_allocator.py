@@ -2,7 +2,8 @@
 
 The figures belong to the machine they are taken on; the claim they test is that a decision costs
 the same in a /8 as in a /64 as in many /24, and that one event among many Services costs less than
-a millisecond. Run: python -m tests.bench.bench_allocator [SERVICES]
+a millisecond. Services that share one key are compared with those that share nothing: a tenant
+with thousands of them must not cost the others their plan. Run: python -m tests.bench.bench_allocator [SERVICES]
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lbctl.model.snapshot import EVERYTHING, Changed, Snapshot
 from lbctl.plan.allocation import EMPTY, Plan, plan
 from lbctl.run.memory import settle
 from tests.bench.figures import Figure, median, slow_p99
-from tests.support.builders import created_at, make_pool, make_service, make_snapshot
+from tests.support.builders import created_at, make_pool, make_port, make_service, make_snapshot
 
 # The documentation ranges hold no /8; nothing is sent anywhere from here.
 _SLASH_8 = str(ip_network((198 << 24, 8)))
@@ -34,9 +35,14 @@ _SLASH_24 = [f"{ip_address((198 << 24) + (18 << 16) + (index << 8))}/24" for ind
 
 _SMALL = "100 pools of a /24"
 _KINDS = (_SMALL, "a /8", "a /64")
+_ONE_PORT = "one sharing key and one port"
+_OTHER_PORTS = "one sharing key, distinct ports"
+_SHARING = (_ONE_PORT, _OTHER_PORTS)
+_PLAIN = "a /8"
 _PENDING = 10_000
 _ROUNDS = 11
 _DECISIONS_PER_S = 100_000
+_SHARED = 0.2  # of the plain rate: the terms, the ports and the rows of each are extra work
 _SAME = 0.8  # of the small pools' rate: below that, the size of a pool costs something
 
 
@@ -46,15 +52,22 @@ def figures(progress: Progress) -> list[Figure]:
         kind: make_snapshot(services=pending(_PENDING, _family(kind)), pools=pools(kind))
         for kind in _KINDS
     }
+    for kind in _SHARING:
+        snapshots[kind] = make_snapshot(services=sharers(_PENDING, kind), pools=pools(_PLAIN))
+        restart = f"{kind}, at a restart"
+        snapshots[restart] = written(snapshots[kind], whole(snapshots[kind]))
     settle()  # as the controller does before its first plan
-    rates: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    rates: dict[str, list[float]] = {kind: [] for kind in snapshots}
     for number in range(_ROUNDS):
         for kind, snapshot in snapshots.items():
             rates[kind].append(_PENDING / timed(partial(whole, snapshot))[0])
         words = ", ".join(f"{kind}: {found[-1]:,.0f}/s" for kind, found in rates.items())
         progress(f"round {number + 1} of {_ROUNDS}: {words}")
-    small = rates[_SMALL]
-    return [_figure(kind, rates[kind], small) for kind in _KINDS]
+    small, plain = rates[_SMALL], rates[_PLAIN]
+    return [
+        *(_figure(kind, rates[kind], small) for kind in _KINDS),
+        *(_shared_figure(kind, rates[kind], plain) for kind in rates if kind not in _KINDS),
+    ]
 
 
 def _figure(kind: str, rates: list[float], small: list[float]) -> Figure:
@@ -74,6 +87,22 @@ def _figure(kind: str, rates: list[float], small: list[float]) -> Figure:
     )
 
 
+def _shared_figure(kind: str, rates: list[float], plain: list[float]) -> Figure:
+    ratio = median(rates) / median(plain)
+    return Figure(
+        name=f"allocator alone, {_PENDING:,} Services, {kind}",
+        unit="decisions/s of CPU",
+        runs=len(rates),
+        median=median(rates),
+        p99=slow_p99(rates),
+        peer=median(plain),
+        peer_name=f"{_PLAIN}, no sharing key",
+        ratio=ratio,
+        budget=f">= {_SHARED} x",
+        holds=ratio >= _SHARED,
+    )
+
+
 def pools(kind: str) -> list[Pool]:
     if kind == _SMALL:
         return [make_pool(f"pool-{index:03}", text) for index, text in enumerate(_SLASH_24)]
@@ -90,6 +119,15 @@ def pending(count: int, family: str) -> list[Service]:
             f"ns-{index % 50}/service-{index:05}", created=index % 86_000, families=(family,)
         )
         for index in range(count)
+    ]
+
+
+def sharers(count: int, kind: str) -> list[Service]:
+    """Return Services of one key: each needs an address of its own, or all go on one."""
+    return [
+        replace(service, sharing_key="key", ports=(make_port(f"tcp/{port}"),))
+        for index, service in enumerate(pending(count, "IPv4"))
+        for port in (80 if kind == _ONE_PORT else index + 1,)
     ]
 
 
