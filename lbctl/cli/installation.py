@@ -18,6 +18,7 @@ from lbctl.api.session import ApiSession
 from lbctl.kube.groups import OWN_GROUP, Groups, groups
 from lbctl.kube.loose import mapping, objects, text
 from lbctl.model.outcome import Problem
+from lbctl.plan.places import Place
 from lbctl.run.flags import variable_of
 
 _CONTROLLERS = {"labelSelector": "app.kubernetes.io/component=controller"}
@@ -33,6 +34,11 @@ class Access:
     """Empty until `as_installed` has found it."""
     lbctl_namespace: str
     load_balancer_class: str | None
+
+    @property
+    def place(self) -> Place:
+        """Return where its objects are, for the commands that people are told."""
+        return Place(lbctl_namespace=self.lbctl_namespace, api_group=self.api_group or OWN_GROUP)
 
     @property
     def table(self) -> Groups:
