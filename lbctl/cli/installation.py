@@ -8,7 +8,7 @@ the defaults hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ async def as_installed(session: ApiSession, access: Access) -> Access:
     path = f"/apis/apps/v1/namespaces/{access.lbctl_namespace}/deployments"
     try:
         answer = await session.request("GET", path, params=_CONTROLLERS)
-        environment = _environment(objects(answer.body.get("items")))
+        environment = environment_of(objects(answer.body.get("items")))
     except ApiRefused:
         environment = {}
     return replace(
@@ -75,8 +75,9 @@ async def as_installed(session: ApiSession, access: Access) -> Access:
     )
 
 
-def _environment(deployments: list[dict[str, Any]]) -> Mapping[str, str]:
-    pods = (mapping(mapping(body.get("spec")).get("template")) for body in deployments)
+def environment_of(workloads: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Return the environment of the containers of Deployments or DaemonSets, as it is written."""
+    pods = (mapping(mapping(body.get("spec")).get("template")) for body in workloads)
     return {
         text(entry.get("name")): text(entry.get("value"))
         for pod in pods

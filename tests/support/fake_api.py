@@ -76,6 +76,10 @@ class FakeApi:
         self.in_flight = 0
         self.most_in_flight = 0
         self.tokens: set[str] | None = None
+        self.denied: set[tuple[str, str, str]] = set()
+        """User, verb and resource of what a SubjectAccessReview answers with no."""
+        self.reviewed: list[Body] = []
+        """What SubjectAccessReviews asked for."""
         self.url = ""
         self.bookmark_s = bookmark_s
         self._host = host
@@ -234,6 +238,8 @@ class FakeApi:
     def _one(
         self, request: web.Request, collection: Collection, place: "Place", body: Any
     ) -> web.Response:
+        if request.method == "POST" and place.plural == "subjectaccessreviews":
+            return self._review(body)
         if request.method == "POST":
             return self._create(collection, place, body)
         old = collection.objects.get((place.namespace, place.name))
@@ -264,6 +270,13 @@ class FakeApi:
         if result == old:
             return web.json_response(old)
         return web.json_response(self._store(collection, result))
+
+    def _review(self, body: Body) -> web.Response:
+        asked = body["spec"]["resourceAttributes"]
+        self.reviewed.append(asked)
+        resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+        denied = (body["spec"]["user"], asked["verb"], resource) in self.denied
+        return web.json_response({**body, "status": {"allowed": not denied}}, status=201)
 
     def _create(self, collection: Collection, place: "Place", body: Body) -> web.Response:
         metadata = body.setdefault("metadata", {})
@@ -420,8 +433,9 @@ def _selected(request: web.Request, place: Place, body: Body | None) -> bool:
         if value != wanted.removeprefix("="):
             return False
     for term in filter(None, labels.split(",")):
-        name, _, wanted = term.partition("=")
-        if body["metadata"].get("labels", {}).get(name) != wanted.removeprefix("="):
+        name, equals, wanted = term.partition("=")
+        label = body["metadata"].get("labels", {}).get(name)
+        if label is None or (equals and label != wanted.removeprefix("=")):
             return False
     return True
 
