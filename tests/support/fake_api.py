@@ -85,6 +85,7 @@ class FakeApi:
         self._host = host
         self._version = 1000
         self._collections: dict[str, Collection] = {}
+        self._stale: tuple[int, dict[str, dict[Key, Body]]] | None = None
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -145,6 +146,10 @@ class FakeApi:
         for plural, collection in self._collections.items():
             collection.objects = copy.deepcopy(backup[1].get(plural, {}))
             collection.history.clear()
+
+    def list_once_from(self, backup: tuple[int, dict[str, dict[Key, Body]]]) -> None:
+        """Let the next list tell of the past, as a server does that has fallen behind."""
+        self._stale = backup
 
     def delete_in_gap(self, plural: str, name: str, namespace: str = "") -> None:
         """Delete an object so that no watch ever tells: history gone, streams cut."""
@@ -289,8 +294,12 @@ class FakeApi:
         return web.json_response(self._store(collection, body), status=201)
 
     def _list(self, request: web.Request, collection: Collection, place: "Place") -> web.Response:
-        metadata = {"resourceVersion": str(self._version)}
-        items = [o for o in collection.objects.values() if _selected(request, place, o)]
+        version, objects = self._version, collection.objects
+        if self._stale is not None:
+            version, objects = self._stale[0], self._stale[1].get(collection.plural, {})
+            self._stale = None
+        metadata = {"resourceVersion": str(version)}
+        items = [o for o in objects.values() if _selected(request, place, o)]
         fields = {"kind": "List", "metadata": metadata, "items": items}
         if place.group:
             # Of its own kinds the real one says first of which moment the list is.
