@@ -26,6 +26,8 @@ Tables are never wrapped. Colors appear on a terminal only; `NO_COLOR=1` turns t
 
 Completion: `eval "$(lbctl completion bash)"` in `~/.bashrc`, the same with `zsh` in `~/.zshrc`, and `lbctl completion fish > ~/.config/fish/completions/lbctl.fish`. The scripts call `lbctl` with `_LBCTL_COMPLETE` set.
 
+What the account needs that calls it: `list` on Services, Namespaces, Nodes, EndpointSlices and the kinds of `lbctl.io` (and `metallb.io`, where that is the API group). More answers need more: `list` on the Deployments of lbctl's namespace (API group and class of the controller), and for `lbctl explain` of a Service `list` on its Pods and `get` on `nodes/proxy` (the health of kube-proxy). `lbctl doctor` also lists CRDs, ServiceCIDRs, the Leases of lbctl's namespace, and Deployments and DaemonSets of every namespace, because another load balancer may be in any; it gets the ConfigMap `kube-system/kube-proxy`, and creates SubjectAccessReviews (`subjectaccessreviews.authorization.k8s.io`, verb `create`), which change nothing: they ask whether the accounts of the controller and the speaker have their rights. What is refused makes its check `unknown`, with the right that is missing.
+
 As a kubectl plug-in: the package also installs the program `kubectl-lb`, so `kubectl lb get services` is `lbctl get services`.
 """.splitlines()
 

@@ -1,6 +1,6 @@
 """Gather what `lbctl doctor` judges: every fact by itself, so that one refusal hides no other.
 
-Only reads. What RBAC refuses, what is not served and what cannot be parsed become `Unknown` with a
+Only reads, and asks what accounts may do. What RBAC refuses, what is not served and what cannot be parsed become `Unknown` with a
 sentence; only an API server that does not answer at all ends the gathering, by `ApiUnreachable`.
 """
 
@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import yaml
 
-from lbctl.api.errors import ApiRefused, problem_of
+from lbctl.api.errors import ApiRefused
 from lbctl.api.session import ApiSession
+from lbctl.cli.doctor_neighbors import neighbors
+from lbctl.cli.doctor_rights import rights
 from lbctl.cli.installation import Access
-from lbctl.cli.lists import list_all
+from lbctl.cli.learning import learn, learn_list
 from lbctl.kube.fold import Source, fold, inputs
 from lbctl.kube.groups import IP_ADDRESS_POOL, L2_ADVERTISEMENT, Groups
 from lbctl.kube.loose import flag, mapping, metadata_of, number, objects, text, texts
+from lbctl.kube.rights import Component
 from lbctl.model.address import Address, Range, parse_address, parse_range
 from lbctl.model.learned import Learned, Unknown
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
+from lbctl.model.reason import Reason
+from lbctl.plan.adoption import not_ours
 from lbctl.plan.doctor import (
     SLACK_S,
     Definition,
@@ -59,12 +64,11 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
         "crds": _CRDS,
         "deployments": _apps(access.lbctl_namespace, "deployments"),
         "daemonsets": _apps(access.lbctl_namespace, "daemonsets"),
-        "metallb": _apps("metallb-system", "deployments"),
         "cidrs": _SERVICE_CIDRS,
         **{source.value: collections[source] for source in _SOURCES},
         **{kind: table[kind].collection() for kind in _CONFIGURATION},
     }
-    answers = await asyncio.gather(*(_learn(_listed(session, path)) for path in paths.values()))
+    answers = await asyncio.gather(*(learn_list(session, path) for path in paths.values()))
     lists = dict(zip(paths, answers, strict=True))
     return Facts(
         version=version,
@@ -72,16 +76,27 @@ async def gather(session: ApiSession, access: Access, table: Groups) -> Facts:
         wanted_definitions=tuple(
             (f"{one.plural}.{one.group}", one.version) for one in table.resources.values()
         ),
-        controllers=_each(lists["deployments"], _of("controller", _deployment)),
+        controllers=_each(_ours(lists["deployments"], Component.CONTROLLER), _deployment),
         leases=await _leases(session, access.lbctl_namespace),
-        speakers=_each(lists["daemonsets"], _of("speaker", _daemon_set)),
+        speakers=_each(_ours(lists["daemonsets"], Component.SPEAKER), _daemon_set),
         reports=_reports(lists[Source.SPEAKERS.value]),
         nodes=_each(lists[Source.NODES.value], _node),
-        kube_proxy=await _learn(_kube_proxy(session)),
+        kube_proxy=await learn(_kube_proxy(session), "get"),
         pools=_pools(lists[Source.POOLS.value]),
         service_ranges=_service_ranges(lists["cidrs"]),
         cluster_ips=_cluster_ips(lists[Source.SERVICES.value]),
-        metallb_controllers=_each(lists["metallb"], _metallb),
+        rights=await rights(
+            session,
+            access,
+            {
+                Component.CONTROLLER: _ours(lists["deployments"], Component.CONTROLLER),
+                Component.SPEAKER: _ours(lists["daemonsets"], Component.SPEAKER),
+            },
+        ),
+        neighbors=await neighbors(session, access.lbctl_namespace),
+        foreign=_foreign(
+            lists[Source.SERVICES.value], lists[Source.POOLS.value], access.load_balancer_class
+        ),
         strays=_strays({kind: lists[kind] for kind in _CONFIGURATION}, access.lbctl_namespace),
         lbctl_namespace=access.lbctl_namespace,
         api_group=access.api_group,
@@ -101,17 +116,6 @@ async def _version(session: ApiSession) -> Learned[str]:
             raise
         return Unknown(why=f"it answers, but does not tell its version ({error.status})")
     return text(body.get("gitVersion")) or "of a version that it does not tell"
-
-
-async def _learn(asked: Awaitable[Learned[Fact]]) -> Learned[Fact]:
-    try:
-        return await asked
-    except ApiRefused as error:
-        return Unknown(why=problem_of(error, verb="get", path=error.path))
-
-
-async def _listed(session: ApiSession, path: str) -> Learned[list[Any]]:
-    return await list_all(session, path)
 
 
 def _apps(namespace: str, plural: str) -> str:
@@ -142,17 +146,17 @@ def _definition(body: Mapping[str, Any]) -> Definition | None:
     )
 
 
-def _of(
-    component: str, parse: Callable[[Mapping[str, Any]], Workload]
-) -> Callable[[Mapping[str, Any]], Workload | None]:
-    """Return a parser of our own workloads: by the labels that the chart gives them."""
-
-    def parsed(body: Mapping[str, Any]) -> Workload | None:
-        metadata = metadata_of(body)
-        found = metadata.labels if metadata else {}
-        return parse(body) if found.get("app.kubernetes.io/component") == component else None
-
-    return parsed
+def _ours(items: Learned[list[Any]], component: Component) -> Learned[list[Any]]:
+    """Return our own workloads of one component: by the labels that the chart gives them."""
+    if isinstance(items, Unknown):
+        return items
+    labelled = ((metadata_of(body), body) for body in items)
+    return [
+        body
+        for metadata, body in labelled
+        if metadata is not None
+        and metadata.labels.get("app.kubernetes.io/component") == component.value
+    ]
 
 
 def _deployment(body: Mapping[str, Any]) -> Workload:
@@ -173,22 +177,15 @@ def _daemon_set(body: Mapping[str, Any]) -> Workload:
     )
 
 
-def _metallb(body: Mapping[str, Any]) -> Workload | None:
-    """Return the Deployment if it is MetalLB's controller: in its namespace there may be ours."""
-    metadata = metadata_of(body)
-    ours = metadata is not None and metadata.labels.get("app.kubernetes.io/name") == "lbctl"
-    return _deployment(body) if "controller" in _name(body) and not ours else None
-
-
 async def _leases(session: ApiSession, namespace: str) -> Learned[tuple[LeaseFacts, ...]]:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-    first = await _learn(_listed(session, path))
+    first = await learn_list(session, path)
     found = _each(first, lambda body: _lease(body, {}))
     if isinstance(found, Unknown) or not any(_old(one) for one in found):
         return found
     before = {_name(body): _renewed(body) for body in first} if isinstance(first, list) else {}
     await asyncio.sleep(WATCHED_S)
-    return _each(await _learn(_listed(session, path)), lambda body: _lease(body, before))
+    return _each(await learn_list(session, path), lambda body: _lease(body, before))
 
 
 def _old(lease: LeaseFacts) -> bool:
@@ -291,6 +288,27 @@ def _cluster_ips(
         return items
     services = fold({Source.SERVICES: items}).services
     return {key: service.cluster_ips for key, service in sorted(services.items())}
+
+
+def _foreign(
+    services: Learned[list[Any]], pools: Learned[list[Any]], load_balancer_class: str | None
+) -> Learned[Mapping[ServiceKey, str]]:
+    """Return the Services that we would serve, had they not an address of somebody else."""
+    if isinstance(services, Unknown):
+        return services
+    if isinstance(pools, Unknown):
+        return pools
+    snapshot = fold({Source.SERVICES: services, Source.POOLS: pools})
+    book = judge_pools(snapshot)
+    verdicts = {
+        key: not_ours(service, book, load_balancer_class=load_balancer_class, before=())
+        for key, service in snapshot.services.items()
+    }
+    return {
+        key: verdict.detail
+        for key, verdict in verdicts.items()
+        if verdict is not None and verdict.reason is Reason.FOREIGN_ADDRESS
+    }
 
 
 async def _kube_proxy(session: ApiSession) -> Learned[KubeProxy]:

@@ -155,7 +155,7 @@ def _service(found: View, name: str, namespace: str, _: ServiceKey | None) -> An
     if explanation is None:
         fail(f"there is no Service {key}; see `kubectl get services -A`", EXIT_USAGE)
     steps = _checklist(found, explanation)
-    lines = explain_text.service(explanation, steps, found.access.lbctl_namespace)
+    lines = explain_text.service(explanation, steps, found.access.place)
     fine = explanation.fine and steps.fails_first is None
     return lines, fine, {**plain(explanation), "checklist": plain(steps.steps)}
 
@@ -176,8 +176,7 @@ def _checklist(found: View, explanation: ServiceExplanation) -> Checklist:
         if explanation.ours
         else NOTHING_ASKED,
         telling=found.telling,
-        lbctl_namespace=found.access.lbctl_namespace,
-        api_group=found.access.api_group,
+        place=found.access.place,
     )
 
 
@@ -190,7 +189,7 @@ def _address(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
         sent_by_service(found),
         telling=found.telling,
     )
-    return explain_text.address(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
+    return explain_text.address(facts, found.access.place), facts.fine, plain(facts)
 
 
 def _parsed(name: str) -> Address:
@@ -205,7 +204,7 @@ def _pool(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
     if key is None:
         fail(
             f"there is no pool {name} in namespace {found.access.lbctl_namespace}; see "
-            "`lbctl get pools`",
+            f"`lbctl get pools{found.access.place.elsewhere}`",
             EXIT_USAGE,
         )
     api_version = f"{found.access.api_group}/{OWN_VERSION}"
@@ -229,7 +228,7 @@ def _node(found: View, name: str, _: str, asked: ServiceKey | None) -> Answer:
         explanation,
         telling=found.telling,
     )
-    return explain_text.node(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
+    return explain_text.node(facts, found.access.place), facts.fine, plain(facts)
 
 
 def _peer(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
@@ -237,11 +236,11 @@ def _peer(found: View, name: str, _: str, __: ServiceKey | None) -> Answer:
     if key is None:
         fail(
             f"there is no BGPPeer {name} in namespace {found.access.lbctl_namespace}; see "
-            "`lbctl get peers`",
+            f"`lbctl get peers{found.access.place.elsewhere}`",
             EXIT_USAGE,
         )
     facts = explain_peer(key, found.telling)
-    return explain_bgp_text.peer(facts, found.access.lbctl_namespace), facts.fine, plain(facts)
+    return explain_bgp_text.peer(facts, found.access.place), facts.fine, plain(facts)
 
 
 KINDS: Mapping[str, Callable[[View, str, str, ServiceKey | None], Answer]] = {

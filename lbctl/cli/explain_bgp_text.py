@@ -13,6 +13,7 @@ from lbctl.plan.checklist_steps import some
 from lbctl.plan.explain import advice
 from lbctl.plan.explain_peer import PeerFacts, SessionAnswer
 from lbctl.plan.explain_pool import Covering
+from lbctl.plan.places import Place
 from lbctl.plan.telling import PeerAnswer, RouteAnswer
 
 
@@ -68,12 +69,12 @@ def sessions(found: tuple[SessionAnswer, ...], *, by_node: bool) -> Iterator[str
         yield f"    cure:  {text}"
 
 
-def peer(facts: PeerFacts, lbctl_namespace: str) -> Iterator[str]:
+def peer(facts: PeerFacts, place: Place) -> Iterator[str]:
     """Yield the lines on a BGPPeer."""
     yield title(f"BGP peer {facts.peer}")
     yield f"  {paint(facts.reason)}: {facts.detail}"
     if facts.reason is not Reason.ACCEPTED:
-        cause, check, cure = advice(facts.reason, lbctl_namespace=lbctl_namespace)
+        cause, check, cure = advice(facts.reason, place=place)
         yield f"    {EXPLANATIONS[facts.reason].title}. {cause}"
         yield f"    check: {check}"
         yield f"    cure:  {cure}"

@@ -18,12 +18,11 @@ from lbctl.plan.checklist_steps import some
 from lbctl.plan.explain import AddressExplanation, Candidate, ServiceExplanation, advice
 from lbctl.plan.explain_node import NodeFacts
 from lbctl.plan.explain_pool import PoolFacts
+from lbctl.plan.places import Place
 from lbctl.plan.telling import PeerAnswer
 
 
-def service(
-    explanation: ServiceExplanation, steps: Checklist, lbctl_namespace: str
-) -> Iterator[str]:
+def service(explanation: ServiceExplanation, steps: Checklist, place: Place) -> Iterator[str]:
     """Yield the lines on a Service."""
     policy = f", externalTrafficPolicy {explanation.policy}" if explanation.ours else ""
     yield title(f"Service {explanation.service} ({explanation.type}{policy})")
@@ -32,11 +31,7 @@ def service(
         cause = explanation.cause
         pool = next((one.pool for one in explanation.trace if one.reason is cause), None)
         yield from _advice(
-            cause,
-            lbctl_namespace,
-            service=explanation.service,
-            pool=pool,
-            title_of=explanation.reason,
+            cause, place, service=explanation.service, pool=pool, title_of=explanation.reason
         )
     if explanation.allocated and explanation.allocated != explanation.shown:
         yield "  The status does not show this yet; the controller writes it."
@@ -45,7 +40,7 @@ def service(
         rows = [(one.pool, one.reason or "yes", one.detail) for one in explanation.trace]
         yield indented(table(("POOL", "ANSWER", "DETAIL"), rows))
     for one in explanation.addresses:
-        yield from _service_address(one, explanation.service, lbctl_namespace)
+        yield from _service_address(one, explanation.service, place)
     yield from _steps(steps)
 
 
@@ -61,9 +56,7 @@ def _steps(steps: Checklist) -> Iterator[str]:
     yield f"    cure:    {first.cure}"
 
 
-def _service_address(
-    one: AddressExplanation, key: ServiceKey, lbctl_namespace: str
-) -> Iterator[str]:
+def _service_address(one: AddressExplanation, key: ServiceKey, place: Place) -> Iterator[str]:
     yield title(f"Address {one.address}")
     if one.owner:
         yield f"  intent: node {one.owner} announces it on {', '.join(one.links)}"
@@ -72,7 +65,7 @@ def _service_address(
         head = "not reported" if one.owner or to_tell else "nobody announces it"
         yield f"  {head}: {paint(one.refused.reason)}: {one.refused.detail}"
         node = _first_node(one.candidates, one.peers, one.refused.reason)
-        yield from _advice(one.refused.reason, lbctl_namespace, service=key, node=node)
+        yield from _advice(one.refused.reason, place, service=key, node=node)
     if one.told:
         yield f"  sent: confirmed by BGP peers: {some(one.told)}"
     if one.sent is not None:
@@ -93,7 +86,7 @@ def _only_bgp(candidates: tuple[Candidate, ...], peers: tuple[PeerAnswer, ...]) 
     return covered and all(one.reason is Reason.NO_ADVERTISEMENT for one in candidates)
 
 
-def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
+def address(facts: AddressFacts, place: Place) -> Iterator[str]:
     """Yield the lines on an address."""
     yield title(f"Address {facts.address}")
     yield f"  {facts.verdict}"
@@ -104,9 +97,7 @@ def address(facts: AddressFacts, lbctl_namespace: str) -> Iterator[str]:
             yield f"  intent: node {use.owner} announces it on {', '.join(use.links)}"
         if use.refused is not None and use.services:
             node = _first_node(facts.candidates, facts.peers, use.refused.reason)
-            yield from _advice(
-                use.refused.reason, lbctl_namespace, service=use.services[0], node=node
-            )
+            yield from _advice(use.refused.reason, place, service=use.services[0], node=node)
         if use.peers:
             yield f"  sent: confirmed by BGP peers: {some(use.peers)}"
         if use.sent or not use.peers:
@@ -163,14 +154,14 @@ def pool(facts: PoolFacts) -> Iterator[str]:
         yield "  no Service has an address of it"
 
 
-def node(facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
+def node(facts: NodeFacts, place: Place) -> Iterator[str]:
     """Yield the lines on a node."""
     yield title(f"Node {facts.node}")
     if facts.reason is None:
         yield f"  {paint('yes')}: {facts.detail}"
     else:
         yield f"  {paint(facts.reason)}: {facts.detail}"
-        yield from _advice(facts.reason, lbctl_namespace, node=facts.node)
+        yield from _advice(facts.reason, place, node=facts.node)
     if facts.ready_believed != facts.ready:
         yield "  No node at all is Ready, so that is taken for news of the API server, not of nodes."
     yield f"  speaker: {facts.speaker}"
@@ -196,10 +187,10 @@ def node(facts: NodeFacts, lbctl_namespace: str) -> Iterator[str]:
         how = " by ARP and NDP" if facts.sessions else ""
         yield f"  announces nothing{how}"
     if facts.service is not None:
-        yield from _for_service(facts, facts.service, lbctl_namespace)
+        yield from _for_service(facts, facts.service, place)
 
 
-def _for_service(facts: NodeFacts, key: ServiceKey, lbctl_namespace: str) -> Iterator[str]:
+def _for_service(facts: NodeFacts, key: ServiceKey, place: Place) -> Iterator[str]:
     yield title(f"For Service {key}")
     if facts.for_service_detail:
         yield f"  no node announces anything for it: {facts.for_service_detail}"
@@ -208,7 +199,7 @@ def _for_service(facts: NodeFacts, key: ServiceKey, lbctl_namespace: str) -> Ite
         answer = "is to announce" if one.announces else "does not announce"
         yield f"  {answer} {one.address}: {paint(one.reason)}: {one.detail}"
         if one.address not in served and one.reason is not facts.reason:
-            yield from _advice(one.reason, lbctl_namespace, service=key, node=facts.node)
+            yield from _advice(one.reason, place, service=key, node=facts.node)
 
 
 def _candidates(candidates: tuple[Candidate, ...]) -> str:
@@ -218,7 +209,7 @@ def _candidates(candidates: tuple[Candidate, ...]) -> str:
 
 def _advice(
     reason: Reason,
-    lbctl_namespace: str,
+    place: Place,
     *,
     service: ServiceKey | None = None,
     pool: PoolName | None = None,
@@ -226,9 +217,7 @@ def _advice(
     title_of: Reason | None = None,
 ) -> Iterator[str]:
     """Yield the advice; `title_of` is the reason that is shown where another is its cause."""
-    cause, check, cure = advice(
-        reason, lbctl_namespace=lbctl_namespace, service=service, pool=pool, node=node
-    )
+    cause, check, cure = advice(reason, place=place, service=service, pool=pool, node=node)
     yield f"    {EXPLANATIONS[title_of or reason].title}. {cause}"
     yield f"    check: {check}"
     yield f"    cure:  {cure}"

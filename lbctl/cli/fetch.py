@@ -24,8 +24,8 @@ from lbctl.cli.lists import Reader
 from lbctl.cli.login import login
 from lbctl.cli.render import EXIT_UNREACHABLE, EXIT_USAGE, fail, warn
 from lbctl.cli.scope import Scope, View, whole
+from lbctl.plan.places import DEFAULT_NAMESPACE
 
-DEFAULT_NAMESPACE = "lbctl-system"
 Command = TypeVar("Command", bound=Callable[..., object])
 
 

@@ -302,5 +302,6 @@ def _node(found: View, name: str | None) -> NodeName | None:
 
 def _peer(found: View, name: str | None) -> PeerName | None:
     if name is not None and name not in {key.name for key in found.snapshot.peers}:
-        fail(f"there is no BGPPeer {name}; see `lbctl get peers`", EXIT_USAGE)
+        elsewhere = found.access.place.elsewhere
+        fail(f"there is no BGPPeer {name}; see `lbctl get peers{elsewhere}`", EXIT_USAGE)
     return None if name is None else PeerName(name)

@@ -8,7 +8,7 @@ the defaults hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lbctl.api.session import ApiSession
 from lbctl.kube.groups import OWN_GROUP, Groups, groups
 from lbctl.kube.loose import mapping, objects, text
 from lbctl.model.outcome import Problem
+from lbctl.plan.places import Place
 from lbctl.run.flags import variable_of
 
 _CONTROLLERS = {"labelSelector": "app.kubernetes.io/component=controller"}
@@ -33,6 +34,11 @@ class Access:
     """Empty until `as_installed` has found it."""
     lbctl_namespace: str
     load_balancer_class: str | None
+
+    @property
+    def place(self) -> Place:
+        """Return where its objects are, for the commands that people are told."""
+        return Place(lbctl_namespace=self.lbctl_namespace, api_group=self.api_group or OWN_GROUP)
 
     @property
     def table(self) -> Groups:
@@ -58,7 +64,7 @@ async def as_installed(session: ApiSession, access: Access) -> Access:
     path = f"/apis/apps/v1/namespaces/{access.lbctl_namespace}/deployments"
     try:
         answer = await session.request("GET", path, params=_CONTROLLERS)
-        environment = _environment(objects(answer.body.get("items")))
+        environment = environment_of(objects(answer.body.get("items")))
     except ApiRefused:
         environment = {}
     return replace(
@@ -69,8 +75,9 @@ async def as_installed(session: ApiSession, access: Access) -> Access:
     )
 
 
-def _environment(deployments: list[dict[str, Any]]) -> Mapping[str, str]:
-    pods = (mapping(mapping(body.get("spec")).get("template")) for body in deployments)
+def environment_of(workloads: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Return the environment of the containers of Deployments or DaemonSets, as it is written."""
+    pods = (mapping(mapping(body.get("spec")).get("template")) for body in workloads)
     return {
         text(entry.get("name")): text(entry.get("value"))
         for pod in pods

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from lbctl.api.errors import ApiRefused, ApiUnreachable
@@ -151,10 +152,12 @@ async def read_list(
         raise ApiUnreachable(str(error), method="GET", path=path) from error
 
 
-async def list_all(session: ApiSession, path: str) -> list[Any]:
-    """Return every object of a collection as it came."""
+async def list_all(
+    session: ApiSession, path: str, selectors: Mapping[str, str] = MappingProxyType({})
+) -> list[Any]:
+    """Return every object of a collection that the selectors let pass, as it came."""
     found: list[Any] = []
-    await read_list(session, path, found.extend, {})
+    await read_list(session, path, found.extend, selectors)
     return found
 
 

@@ -84,8 +84,9 @@ class Reason(enum.StrEnum):
 class Explanation:
     """Explain a reason to an operator: what it means, why it happens, how to check and cure it.
 
-    `check` is one shell command with the placeholders {namespace}, {name} (the Service),
-    {pool}, {node} and {lbctl_namespace}.
+    `check` is one shell command with placeholders, which `lbctl.plan.places` fills: {namespace},
+    {name} (the Service), {pool}, {node}, {lbctl_namespace}, {api_group} of MetalLB's kinds, and
+    {elsewhere}, the option that an `lbctl` command needs if its namespace is not the default.
     """
 
     title: str
@@ -95,16 +96,16 @@ class Explanation:
 
 
 _GET_SERVICE = "kubectl -n {namespace} get service {name} -o yaml"
-_GET_POOLS = "lbctl get pools"
-_EXPLAIN = "lbctl explain -n {namespace} {name}"
+_GET_POOLS = "lbctl get pools{elsewhere}"
+_EXPLAIN = "lbctl explain -n {namespace} {name}{elsewhere}"
 _GET_NODE = "kubectl get node {node} -o yaml"
-_GET_PEERS = "kubectl -n {lbctl_namespace} get bgppeers.lbctl.io -o yaml"
+_GET_PEERS = "kubectl -n {lbctl_namespace} get bgppeers.{api_group} -o yaml"
 
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ALLOCATED: Explanation(
         title="The Service has every address it needs",
         cause="A pool had a free address of each wanted family, or the present address is still lawful.",
-        check="lbctl get services -n {namespace}",
+        check="lbctl get services -n {namespace}{elsewhere}",
         cure="Nothing to do.",
     ),
     Reason.PARTIALLY_ALLOCATED: Explanation(
@@ -138,7 +139,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.POOL_NOT_ALLOWED: Explanation(
         title="The requested pool does not serve this Service",
         cause="The pool's serviceAllocation (namespaces or selectors) does not match the Service.",
-        check="kubectl -n {lbctl_namespace} get ipaddresspools.lbctl.io {pool} -o yaml",
+        check="kubectl -n {lbctl_namespace} get ipaddresspools.{api_group} {pool} -o yaml",
         cure="Request another pool or widen the pool's serviceAllocation.",
     ),
     Reason.ADDRESS_IN_USE: Explanation(
@@ -265,14 +266,14 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         title="The advertisement names a community that nobody defines, and is not in effect",
         cause="spec.communities of the BGPAdvertisement has a name that no Community object "
         "defines. Without its communities a route could go where it must not.",
-        check="kubectl -n {lbctl_namespace} get communities.lbctl.io -o yaml",
+        check="kubectl -n {lbctl_namespace} get communities.{api_group} -o yaml",
         cure="Define the name in a Community object, or correct it.",
     ),
     Reason.DUPLICATE_COMMUNITY: Explanation(
         title="Two objects define a community of this name",
         cause="An older Community object defines the name, and its value counts. The other names of "
         "the object are in effect.",
-        check="kubectl -n {lbctl_namespace} get communities.lbctl.io -o yaml",
+        check="kubectl -n {lbctl_namespace} get communities.{api_group} -o yaml",
         cure="Remove the name from one of the two.",
     ),
     Reason.DUPLICATE_PEER: Explanation(
@@ -311,7 +312,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         title="No advertisement covers the pool of the address",
         cause="There is no L2Advertisement (ARP and NDP) or BGPAdvertisement (BGP) that selects this "
         "pool and this Service.",
-        check="kubectl -n {lbctl_namespace} get l2advertisements.lbctl.io -o yaml",
+        check="kubectl -n {lbctl_namespace} get l2advertisements.{api_group} -o yaml",
         cure="Create an L2Advertisement or a BGPAdvertisement whose spec.ipAddressPools names the "
         "pool (or is empty).",
     ),
@@ -355,37 +356,37 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.NODE_DRAINING: Explanation(
         title="The node's speaker is giving its addresses away",
         cause="Its speaker is being stopped, or the node is annotated lbctl.io/drain.",
-        check="lbctl get nodes",
+        check="lbctl get nodes{elsewhere}",
         cure="Nothing, or remove the annotation.",
     ),
     Reason.INTERFACE_MISSING: Explanation(
         title="The node lacks the advertisement's interface",
         cause="None of spec.interfaces of the L2Advertisement exists on the node.",
-        check="lbctl get nodes -o json",
+        check="lbctl get nodes -o json{elsewhere}",
         cure="Correct spec.interfaces or the node's network configuration.",
     ),
     Reason.INTERFACE_DOWN: Explanation(
         title="The interface is down",
         cause="Somebody set the interface down on the node.",
-        check="lbctl get nodes -o json",
+        check="lbctl get nodes -o json{elsewhere}",
         cure="Set the interface up.",
     ),
     Reason.NO_CARRIER: Explanation(
         title="The interface has no carrier",
         cause="The cable, the switch port or the bond below it is down.",
-        check="lbctl get nodes -o json",
+        check="lbctl get nodes -o json{elsewhere}",
         cure="Repair the link.",
     ),
     Reason.FAMILY_MISSING_ON_INTERFACE: Explanation(
         title="The interface does not speak the address's family",
         cause="An IPv6 address needs an interface with an IPv6 link-local address.",
-        check="lbctl get nodes -o json",
+        check="lbctl get nodes -o json{elsewhere}",
         cure="Enable IPv6 on the interface (sysctl net.ipv6.conf.<name>.disable_ipv6=0).",
     ),
     Reason.INTERFACE_UNUSABLE: Explanation(
         title="The speaker cannot use the interface",
         cause="lb-fastpath could not open its packet socket there, most often without CAP_NET_RAW.",
-        check="lbctl get nodes -o json",
+        check="lbctl get nodes -o json{elsewhere}",
         cure="Give the fastpath container NET_RAW, or repair what the message names.",
     ),
     Reason.FASTPATH_DOWN: Explanation(
@@ -418,7 +419,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         title="Two advertisements announce one prefix to one peer with different attributes",
         cause="A route has one local preference, and the BGPAdvertisements that match set two; or "
         "their communities together are too many.",
-        check="kubectl -n {lbctl_namespace} get bgpadvertisements.lbctl.io -o yaml",
+        check="kubectl -n {lbctl_namespace} get bgpadvertisements.{api_group} -o yaml",
         cure="Give them the same localPref, or let their peers, nodes, Services or aggregation "
         "lengths differ.",
     ),
@@ -431,7 +432,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.PEER_NOT_SELECTED: Explanation(
         title="No advertisement is for this peer",
         cause="spec.peers of the BGPAdvertisements that match lists other peers.",
-        check="kubectl -n {lbctl_namespace} get bgpadvertisements.lbctl.io -o yaml",
+        check="kubectl -n {lbctl_namespace} get bgpadvertisements.{api_group} -o yaml",
         cure="Add the peer to spec.peers, or leave the list empty for all of them.",
     ),
     Reason.FAMILY_NOT_ON_SESSION: Explanation(
@@ -445,7 +446,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         title="No BGP session that is to carry the address is established",
         cause="The nodes that are to announce it call their BGP peers, and none answers as it should: "
         "it cannot be reached, or the two ends disagree in AS number, password or address.",
-        check="lbctl get sessions --lbctl-namespace {lbctl_namespace}",
+        check="lbctl get sessions{elsewhere}",
         cure="Do what the message of the session asks for, on the router or in the BGPPeer.",
     ),
     Reason.NOT_REPORTED: Explanation(
@@ -453,7 +454,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         cause="A node is to announce, and its speaker does not say that it does: no ServiceL2Status "
         "names the address, or no BGPSessionStatus says that the peer has confirmed every route. The "
         "speaker is starting, has lost the API server, or may not write the object.",
-        check="lbctl get addresses --lbctl-namespace {lbctl_namespace}",
+        check="lbctl get addresses{elsewhere}",
         cure="If it lasts, see the logs of the speaker pod on the node that the message names.",
     ),
     Reason.NOT_ELECTED: Explanation(

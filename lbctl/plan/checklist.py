@@ -44,6 +44,7 @@ from lbctl.plan.checklist_steps import (
     some,
 )
 from lbctl.plan.explain import ServiceExplanation
+from lbctl.plan.places import Place
 from lbctl.plan.telling import NOBODY, Telling
 
 NO_POOL: Final = frozenset(
@@ -77,11 +78,10 @@ def checklist(
     backing: Backing,
     *,
     telling: Telling = NOBODY,
-    lbctl_namespace: str,
-    api_group: str,
+    place: Place,
 ) -> Checklist:
     """Return the checklist of a Service; for one that is not ours only the steps that say so."""
-    commands = Commands(service, lbctl_namespace=lbctl_namespace, api_group=api_group)
+    commands = Commands(service, place)
     if not explanation.ours:
         return Checklist(steps=tuple(_not_ours(service, explanation, commands)))
     plans = [

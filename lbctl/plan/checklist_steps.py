@@ -15,6 +15,7 @@ from typing import Final
 from lbctl.model.names import NodeName
 from lbctl.model.reason import EXPLANATIONS, Reason
 from lbctl.model.service import Service
+from lbctl.plan.places import Place
 
 _NAMED: Final = 5
 """How many things one step names; the explanation of each address lists all nodes."""
@@ -76,10 +77,11 @@ def some(names: Collection[NodeName] | Collection[str]) -> str:
 class Commands:
     """Spell the commands that confirm, for one Service."""
 
-    def __init__(self, service: Service, *, lbctl_namespace: str, api_group: str) -> None:
+    def __init__(self, service: Service, place: Place) -> None:
         key = service.key
         inside = f"kubectl -n {key.namespace}"
-        own = f"kubectl -n {lbctl_namespace}"
+        own = f"kubectl -n {place.lbctl_namespace}"
+        api_group = place.api_group
         labels = ",".join(f"{name}={value}" for name, value in sorted(service.selector.items()))
         pods = f"{inside} get pods -l {shlex.quote(labels)}"
         self.service = f"{inside} get service {key.name} -o yaml"
@@ -88,8 +90,8 @@ class Commands:
         )
         self.status = f"{inside} get service {key.name}"
         self.policy = _fields(f"{inside} get service {key.name}", ".spec.externalTrafficPolicy")
-        self.pools = f"lbctl get pools --lbctl-namespace {lbctl_namespace}"
-        self.nodes = f"lbctl get nodes --lbctl-namespace {lbctl_namespace}"
+        self.pools = f"lbctl get pools{place.elsewhere}"
+        self.nodes = f"lbctl get nodes{place.elsewhere}"
         self.advertisements = f"{own} get l2advertisements.{api_group} -o yaml"
         self.slices = f"{inside} get endpointslices -l kubernetes.io/service-name={key.name}"
         self.selected = f"{pods} -o wide"
@@ -100,8 +102,8 @@ class Commands:
         self.target_ports = _fields(f"{inside} get service {key.name}", ".spec.ports")
         self.bgp_advertisements = f"{own} get bgpadvertisements.{api_group} -o yaml"
         self.sent = f"{own} get servicel2statuses.{api_group}"
-        self.peers = f"lbctl get peers --lbctl-namespace {lbctl_namespace}"
-        self.sessions = f"lbctl get sessions --lbctl-namespace {lbctl_namespace}"
+        self.peers = f"lbctl get peers{place.elsewhere}"
+        self.sessions = f"lbctl get sessions{place.elsewhere}"
         self.proxies = "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide"
 
 

@@ -252,7 +252,8 @@ class Chooser:
         name = pending.service.request.pool
         return Refused(
             reason=Reason.UNKNOWN_POOL,
-            detail=f"pool {name} is not in effect, see its condition Accepted"
+            detail=f"pool {name} is not in effect, see its condition Accepted; of MetalLB's own kinds "
+            "see the ConfigurationState"
             if name in self._draft.book.limbo
             else f"there is no pool {name}",
         )

@@ -8,8 +8,7 @@ lacks by itself is for `lbctl explain`; here is what is wrong with the cluster.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,28 +16,12 @@ from lbctl.model.address import Address, Range
 from lbctl.model.learned import Learned, Unknown
 from lbctl.model.names import NodeName, ObjectKey, ServiceKey
 from lbctl.model.pool import Pool
+from lbctl.plan.doctor_checks import Check, Level, failed, ok, some, unknown, warning
+from lbctl.plan.doctor_neighbors import Neighbor, judge_foreign, judge_neighbors
+from lbctl.plan.doctor_rights import Rights, judge_rights
 
 SLACK_S: Final = 5.0
 """How much older than its duration a Lease may be: clocks differ, and a renewal is on its way."""
-_NAMED: Final = 3
-"""How many findings one sentence names."""
-
-
-class Level(enum.StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """Hold the answer to one question; `cure` is empty where there is nothing to do."""
-
-    name: str
-    level: Level
-    detail: str
-    cure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +91,11 @@ class Facts:
     """The pools in effect."""
     service_ranges: Learned[tuple[Range, ...]]
     cluster_ips: Learned[Mapping[ServiceKey, tuple[Address, ...]]]
-    metallb_controllers: Learned[tuple[Workload, ...]]
+    rights: Learned[Rights]
+    neighbors: Learned[tuple[Neighbor, ...]]
+    """Other load balancers of the cluster."""
+    foreign: Learned[Mapping[ServiceKey, str]]
+    """Services that we would serve, and the address of somebody else in their status."""
     strays: Learned[tuple[ObjectKey, ...]]
     """Pools and advertisements in namespaces where lbctl does not read them."""
     lbctl_namespace: str
@@ -144,7 +131,9 @@ def diagnose(facts: Facts) -> Diagnosis:
             _pod_ranges(facts),
             _service_ranges(facts),
             _subnets(facts),
-            _metallb(facts),
+            _rights(facts),
+            _neighbors(facts),
+            _foreign(facts),
         )
     )
 
@@ -158,14 +147,14 @@ def unreachable(why: str) -> Diagnosis:
 def _api(facts: Facts) -> Check:
     name = "API server"
     if isinstance(facts.version, Unknown):
-        return _unknown(name, facts.version)
-    return _ok(name, f"it answers and is {facts.version}")
+        return unknown(name, facts.version)
+    return ok(name, f"it answers and is {facts.version}")
 
 
 def _definitions(facts: Facts) -> Check:
     name = "CRDs"
     if isinstance(facts.definitions, Unknown):
-        return _unknown(name, facts.definitions)
+        return unknown(name, facts.definitions)
     found = {one.name: one for one in facts.definitions}
     wrong = []
     for wanted, version in facts.wanted_definitions:
@@ -178,23 +167,23 @@ def _definitions(facts: Facts) -> Check:
             wrong.append(f"{wanted} is not established")
     if wrong:
         cure = "Install the CRDs: helm upgrade --install lbctl deploy/helm/lbctl."
-        return _failed(name, _some(wrong), cure)
+        return failed(name, some(wrong), cure)
     versions = ", ".join(sorted({version for _, version in facts.wanted_definitions}))
-    return _ok(name, f"all {len(facts.wanted_definitions)} are established and serve {versions}")
+    return ok(name, f"all {len(facts.wanted_definitions)} are established and serve {versions}")
 
 
 def _strays(facts: Facts) -> Check:
     name = "pools and advertisements"
     if isinstance(facts.strays, Unknown):
-        return _unknown(name, facts.strays)
+        return unknown(name, facts.strays)
     if facts.strays:
-        detail = f"not read, because of their namespace: {_some(map(str, sorted(facts.strays)))}"
+        detail = f"not read, because of their namespace: {some(map(str, sorted(facts.strays)))}"
         cure = (
             f"Move them to namespace {facts.lbctl_namespace}, unless another installation reads "
             "them."
         )
-        return _warning(name, detail, cure)
-    return _ok(name, f"all are in namespace {facts.lbctl_namespace}, where lbctl reads them")
+        return warning(name, detail, cure)
+    return ok(name, f"all are in namespace {facts.lbctl_namespace}, where lbctl reads them")
 
 
 def _controller(facts: Facts) -> Check:
@@ -217,72 +206,72 @@ def _workloads(
     name: str, kind: str, found: Learned[tuple[Workload, ...]], facts: Facts, cure: str
 ) -> Check:
     if isinstance(found, Unknown):
-        return _unknown(name, found)
+        return unknown(name, found)
     if not found:
         detail = f"namespace {facts.lbctl_namespace} has no {kind} of the {name}"
-        return _failed(name, detail, "Install lbctl, or name its namespace: --lbctl-namespace.")
+        return failed(name, detail, "Install lbctl, or name its namespace: --lbctl-namespace.")
     said = [f"{one.name}: {one.ready} of {one.wanted} Pods ready" for one in found]
     if any(one.ready == 0 for one in found):
-        return _failed(name, "; ".join(said), cure)
+        return failed(name, "; ".join(said), cure)
     if any(one.ready < one.wanted for one in found):
-        return _warning(name, "; ".join(said), cure)
-    return _ok(name, "; ".join(said))
+        return warning(name, "; ".join(said), cure)
+    return ok(name, "; ".join(said))
 
 
 def _lease(facts: Facts) -> Check:
     name = "controller's Lease"
     if isinstance(facts.leases, Unknown):
-        return _unknown(name, facts.leases)
+        return unknown(name, facts.leases)
     if not facts.leases:
         why = f"no Lease in namespace {facts.lbctl_namespace}: the controller never led, or runs "
-        return _unknown(name, Unknown(why=f"{why}with --leader-elect=false"))
+        return unknown(name, Unknown(why=f"{why}with --leader-elect=false"))
     one = min(facts.leases, key=lambda lease: lease.age_s)
     if not one.holder:
         cure = "Start a controller: nobody allocates addresses."
-        return _failed(name, f"{one.name} is held by nobody", cure)
+        return failed(name, f"{one.name} is held by nobody", cure)
     if one.seen_moving or one.age_s <= one.duration_s + SLACK_S:
-        return _ok(name, f"{one.holder} holds {one.name} and renews it")
+        return ok(name, f"{one.holder} holds {one.name} and renews it")
     detail = f"{one.holder} has not renewed {one.name} for {one.age_s:.0f} s"
     cure = f"The controller is down or cut off: kubectl -n {facts.lbctl_namespace} get pods."
-    return _failed(name, detail, cure)
+    return failed(name, detail, cure)
 
 
 def _reports(facts: Facts) -> Check:
     name = "SpeakerStatus of each node"
     if isinstance(facts.reports, Unknown):
-        return _unknown(name, facts.reports)
+        return unknown(name, facts.reports)
     if isinstance(facts.nodes, Unknown):
-        return _unknown(name, facts.nodes)
+        return unknown(name, facts.nodes)
     missing = [one.node for one in facts.nodes if one.node not in facts.reports]
     if not facts.nodes or len(missing) < len(facts.nodes):
         if missing:
             cure = "Nothing, if these nodes shall not announce; else see their speaker Pods."
-            return _warning(name, f"none from {_some(sorted(missing))}", cure)
-        return _ok(name, f"all {len(facts.nodes)} nodes report")
+            return warning(name, f"none from {some(sorted(missing))}", cure)
+        return ok(name, f"all {len(facts.nodes)} nodes report")
     cure = "No node can announce: see the speaker Pods and their right to write SpeakerStatus."
-    return _failed(name, "no node reports", cure)
+    return failed(name, "no node reports", cure)
 
 
 def _kube_proxy(facts: Facts) -> Check:
     name = "kube-proxy"
     if isinstance(facts.kube_proxy, Unknown):
-        return _unknown(name, facts.kube_proxy)
+        return unknown(name, facts.kube_proxy)
     mode = facts.kube_proxy.mode or "the default mode"
     if facts.kube_proxy.mode != "ipvs":
-        return _ok(name, f"{mode}, which needs nothing")
+        return ok(name, f"{mode}, which needs nothing")
     if facts.kube_proxy.strict_arp:
-        return _ok(name, "ipvs with strictARP")
+        return ok(name, "ipvs with strictARP")
     detail = "ipvs without strictARP: every node answers ARP for every external IP"
     cure = "Set ipvs.strictARP: true in ConfigMap kube-system/kube-proxy and restart its Pods."
-    return _failed(name, detail, cure)
+    return failed(name, detail, cure)
 
 
 def _node_addresses(facts: Facts) -> Check:
     name = "pools and node addresses"
     if isinstance(facts.pools, Unknown):
-        return _unknown(name, facts.pools)
+        return unknown(name, facts.pools)
     if isinstance(facts.nodes, Unknown):
-        return _unknown(name, facts.nodes)
+        return unknown(name, facts.nodes)
     hits = [
         f"pool {pool.name} holds {address} of node {node.node}"
         for pool in facts.pools
@@ -292,16 +281,16 @@ def _node_addresses(facts: Facts) -> Check:
     ]
     if hits:
         cure = "Take the nodes' addresses out of the pool: a Service would get one of them."
-        return _failed(name, _some(hits), cure)
-    return _ok(name, "no pool holds an address of a node")
+        return failed(name, some(hits), cure)
+    return ok(name, "no pool holds an address of a node")
 
 
 def _pod_ranges(facts: Facts) -> Check:
     name = "pools and pod CIDRs"
     if isinstance(facts.nodes, Unknown):
-        return _unknown(name, facts.nodes)
+        return unknown(name, facts.nodes)
     if not any(node.pod_ranges for node in facts.nodes):
-        return _unknown(
+        return unknown(
             name, Unknown(why="no Node has spec.podCIDRs: the network plugin knows them")
         )
     named = ((f"node {node.node}", node.pod_ranges) for node in facts.nodes)
@@ -313,9 +302,9 @@ def _service_ranges(facts: Facts) -> Check:
     if not isinstance(facts.service_ranges, Unknown):
         return _apart(name, facts.pools, [("the cluster", facts.service_ranges)], "the cluster IPs")
     if isinstance(facts.pools, Unknown):
-        return _unknown(name, facts.pools)
+        return unknown(name, facts.pools)
     if isinstance(facts.cluster_ips, Unknown):
-        return _unknown(name, facts.service_ranges)
+        return unknown(name, facts.service_ranges)
     hits = [
         f"pool {pool.name} holds {address}, the cluster IP of {key}"
         for pool in facts.pools
@@ -324,8 +313,8 @@ def _service_ranges(facts: Facts) -> Check:
         if address in pool
     ]
     if hits:
-        return _failed(name, _some(hits), "Give the pool other addresses than the cluster IPs.")
-    return _unknown(name, facts.service_ranges)
+        return failed(name, some(hits), "Give the pool other addresses than the cluster IPs.")
+    return unknown(name, facts.service_ranges)
 
 
 def _apart(
@@ -335,7 +324,7 @@ def _apart(
     whose: str,
 ) -> Check:
     if isinstance(pools, Unknown):
-        return _unknown(name, pools)
+        return unknown(name, pools)
     hits = [
         f"{block} of pool {pool.name} overlaps {theirs} of {owner}"
         for owner, ranges in others
@@ -345,19 +334,19 @@ def _apart(
         if block.overlaps(theirs)
     ]
     if hits:
-        return _failed(name, _some(hits), f"Give the pool other addresses than those of {whose}.")
-    return _ok(name, "they have no address in common")
+        return failed(name, some(hits), f"Give the pool other addresses than those of {whose}.")
+    return ok(name, "they have no address in common")
 
 
 def _subnets(facts: Facts) -> Check:
     name = "pools and node subnets"
     if isinstance(facts.pools, Unknown):
-        return _unknown(name, facts.pools)
+        return unknown(name, facts.pools)
     if isinstance(facts.reports, Unknown):
-        return _unknown(name, facts.reports)
+        return unknown(name, facts.reports)
     subnets = [block for blocks in facts.reports.values() for block in blocks]
     if not subnets:
-        return _unknown(name, Unknown(why="no speaker has reported the subnet of an interface"))
+        return unknown(name, Unknown(why="no speaker has reported the subnet of an interface"))
     outside = [
         f"{block} of pool {pool.name}"
         for pool in facts.pools
@@ -365,62 +354,36 @@ def _subnets(facts: Facts) -> Check:
         if not any(block.first in one and block.last in one for one in subnets)
     ]
     if outside:
-        detail = f"{_some(outside)} lies not wholly in a subnet of a node's interface"
+        detail = f"{some(outside)} lies not wholly in a subnet of a node's interface"
         cure = (
             "Use addresses of the nodes' subnet, or give the router a route: its neighbors do not "
             "ask by ARP or NDP for an address outside their subnet."
         )
-        return _warning(name, detail, cure)
-    return _ok(name, "every range lies in a subnet of a node")
+        return warning(name, detail, cure)
+    return ok(name, "every range lies in a subnet of a node")
 
 
-def _metallb(facts: Facts) -> Check:
+def _rights(facts: Facts) -> Check:
+    name = "rights"
+    if isinstance(facts.rights, Unknown):
+        return unknown(name, facts.rights)
+    return judge_rights(name, facts.rights)
+
+
+def _neighbors(facts: Facts) -> Check:
     name = "another load balancer"
-    controllers = facts.metallb_controllers
-    if not isinstance(controllers, Unknown) and any(one.wanted for one in controllers):
-        detail = "a MetalLB controller is wanted in namespace metallb-system"
-        if facts.load_balancer_class is not None:
-            return _warning(
-                name,
-                f"{detail}; lbctl serves class {facts.load_balancer_class} only",
-                "Nothing, if MetalLB serves another class and its pools are others.",
-            )
-        cure = "Scale MetalLB down, or give each of the two its own --load-balancer-class."
-        return _failed(name, f"{detail}: both serve the same Services", cure)
-    definitions = facts.definitions
-    if isinstance(definitions, Unknown):
-        return _unknown(name, definitions)
-    left = [one.name for one in definitions if one.group == "metallb.io"]
-    if left and facts.api_group != "metallb.io":
-        detail = f"there are CRDs of MetalLB ({_some(sorted(left))}) that lbctl does not read"
-        cure = "Read them with --api-group metallb.io, or delete them if MetalLB is gone."
-        return _warning(name, detail, cure)
-    if isinstance(controllers, Unknown):
-        return _unknown(name, controllers)
-    return _ok(name, "no MetalLB runs beside lbctl")
+    left: Learned[list[str]] = (
+        facts.definitions
+        if isinstance(facts.definitions, Unknown)
+        else [one.name for one in facts.definitions if one.group == "metallb.io"]
+        if facts.api_group != "metallb.io"
+        else []
+    )
+    return judge_neighbors(name, facts.neighbors, left, facts.load_balancer_class)
 
 
-def _some(items: Iterable[str]) -> str:
-    return "; ".join(_shortened(list(items)))
-
-
-def _shortened(items: list[str]) -> Iterator[str]:
-    yield from items[:_NAMED]
-    if len(items) > _NAMED:
-        yield f"and {len(items) - _NAMED} more"
-
-
-def _ok(name: str, detail: str) -> Check:
-    return Check(name=name, level=Level.OK, detail=detail)
-
-
-def _warning(name: str, detail: str, cure: str) -> Check:
-    return Check(name=name, level=Level.WARNING, detail=detail, cure=cure)
-
-
-def _failed(name: str, detail: str, cure: str) -> Check:
-    return Check(name=name, level=Level.FAILED, detail=detail, cure=cure)
-
-
-def _unknown(name: str, unknown: Unknown) -> Check:
-    return Check(name=name, level=Level.UNKNOWN, detail=unknown.why)
+def _foreign(facts: Facts) -> Check:
+    name = "addresses of others"
+    if isinstance(facts.foreign, Unknown):
+        return unknown(name, facts.foreign)
+    return judge_foreign(name, facts.foreign)

@@ -20,6 +20,7 @@ from lbctl.plan.announced import Sent, nearest, why_not
 from lbctl.plan.announcement import AddressPlan, Announcement
 from lbctl.plan.eligibility import Verdict
 from lbctl.plan.endpoints import EndpointCount
+from lbctl.plan.places import Place
 from lbctl.plan.telling import NOBODY, PeerAnswer, Telling
 
 
@@ -206,7 +207,7 @@ def _candidate(
 def advice(
     reason: Reason,
     *,
-    lbctl_namespace: str,
+    place: Place,
     service: ServiceKey | None = None,
     pool: PoolName | None = None,
     node: NodeName | None = None,
@@ -216,10 +217,10 @@ def advice(
     What a case does not have stands in capitals in its command.
     """
     text = EXPLANATIONS[reason]
-    check = text.check.format(
+    check = place.fill(
+        text.check,
         namespace=service.namespace if service else "NAMESPACE",
         name=service.name if service else "SERVICE",
-        lbctl_namespace=lbctl_namespace,
         pool=pool or "POOL",
         node=node or "NODE",
     )

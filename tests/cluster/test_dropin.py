@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,10 +20,15 @@ from typing import Any
 
 import pytest
 
+from lbctl.kube.groups import METALLB_GROUP
 from lbctl.lab import lab, records, routes
 from lbctl.lab import spec as at
 from lbctl.lab.images import checkout
 from lbctl.lab.spec import LabSpec, Router
+from lbctl.model.names import NodeName, PoolName, ServiceKey
+from lbctl.model.reason import Reason
+from lbctl.plan.explain import advice
+from lbctl.plan.places import Place
 from tests.cluster.conftest import say
 from tests.cluster.test_announcing import echo
 from tests.support import metallb
@@ -353,6 +359,16 @@ def test_new_services_are_served_from_the_same_pools_and_announced(cluster: Clus
     status = eventually("a ServiceL2Status in MetalLB's group", told)
     assert status["node"] in cluster.nodes
     assert status["serviceName"] == "new"
+
+
+def test_every_check_of_a_reason_names_what_this_cluster_has(cluster: Cluster) -> None:
+    place = Place(lbctl_namespace=metallb.SYSTEM, api_group=METALLB_GROUP)
+    where = {"service": ServiceKey("default", "plain"), "node": NodeName(cluster.nodes[0])}
+    checks = {advice(one, place=place, pool=PoolName("main"), **where)[1] for one in Reason}
+    asked = [shlex.split(check) for check in sorted(checks) if check.startswith("kubectl ")]
+    assert any("l2advertisements.metallb.io" in words for words in asked)
+    for _, *words in asked:
+        cluster.kube(*words)
 
 
 def test_the_door_judges_metallbs_kinds_by_our_rules(cluster: Cluster) -> None:

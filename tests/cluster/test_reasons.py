@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from lbctl.kube.groups import OWN_GROUP
 from lbctl.model.names import NodeName, PoolName, ServiceKey
 from lbctl.model.reason import Reason
 from lbctl.plan.explain import advice
+from lbctl.plan.places import Place
 from tests.cluster import scenes, scenes_bgp
 from tests.cluster.breaking import LAST
 from tests.cluster.scenes import Scene
@@ -74,7 +76,9 @@ def test_what_is_printed_for_a_reason_is_what_its_transcript_says(
     assert tells(scene, text)
     for command in checks(scene, text):
         done = shell(played, command)
-        assert done.returncode in (0, 1), f"{command}: {done.stderr}"
+        # What explains may also find that there is something to repair.
+        fine = (0, 1) if command.startswith(("lbctl explain ", "lbctl doctor")) else (0,)
+        assert done.returncode in fine, f"{command}: {done.stderr}"
         assert done.stdout + done.stderr, command
 
 
@@ -152,7 +156,7 @@ def checks(scene: Scene, text: str) -> list[str]:
     """Return the reason's check, and every other command that the explanation proposes."""
     _, check, _ = advice(
         scene.reason,
-        lbctl_namespace=PRODUCT,
+        place=Place(lbctl_namespace=PRODUCT, api_group=OWN_GROUP),
         service=ServiceKey("default", scene.name),
         pool=PoolName(scene.name),
         node=NodeName(LAST),

@@ -297,6 +297,66 @@ def test_the_doctor_finds_a_pool_with_the_address_of_a_node(product: Cluster) ->
     eventually("the doctor is content again", lambda: findings(product) == (0, {}))
 
 
+def test_the_doctor_finds_a_right_that_was_taken_away(product: Cluster) -> None:
+    role = f"{PRODUCT}-lbctl-speaker"
+    events = {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "create", "patch"]}
+    rules = product.get("clusterrole", role)["rules"]
+    at = rules.index(events)
+
+    def patch(**change: Any) -> None:
+        change["path"] = f"/rules/{at}"
+        product.kube("patch", "clusterrole", role, "--type=json", "-p", json.dumps([change]))
+
+    patch(op="remove")
+    try:
+        detail = eventually("it is found", found_by_doctor(product, "rights"))
+        assert f"{PRODUCT}/lbctl-speaker may not create events in every namespace" in detail
+        assert "controller" not in detail
+    finally:
+        patch(op="add", value=events)
+    eventually("the doctor is content again", lambda: findings(product) == (0, {}))
+
+
+def test_the_doctor_finds_another_load_balancer_in_any_namespace(product: Cluster) -> None:
+    rival = deployment("controller")
+    rival["metadata"]["labels"] = {"app": "metallb", "component": "controller"}
+    product.apply(rival)
+    try:
+        detail = eventually("it is found", found_by_doctor(product, "another load balancer"))
+        assert detail.startswith("MetalLB runs in namespace default (controller); ")
+    finally:
+        product.delete("deployment", "controller")
+    eventually("the doctor is content again", lambda: findings(product) == (0, {}))
+
+
+def test_the_doctor_of_who_may_not_ask_knows_nothing_of_rights(
+    product: Cluster, tmp_path: Path
+) -> None:
+    """Whoever reads what `view` lets read gets an answer to the rest."""
+    product.kube("create", "serviceaccount", "asker")
+    product.kube("create", "clusterrolebinding", "asker", "--clusterrole=view",
+                 "--serviceaccount=default:asker")  # fmt: skip
+    try:
+        token = product.kube("create", "token", "asker").strip()
+        config = json.loads(product.kube("config", "view", "--raw", "-o", "json"))
+        config["users"][0]["user"] = {"token": token}
+        own = tmp_path / "config"
+        own.write_text(json.dumps(config))
+
+        def asked() -> dict[str, Any]:
+            done = shell(product, f"lbctl doctor -o json --kubeconfig {own}")
+            checks = json.loads(done.stdout)["checks"]
+            found: dict[str, Any] = {check["name"]: check for check in checks}
+            return found if found["controller"]["level"] == "ok" else {}
+
+        rights = eventually("what it may read is judged", asked)["rights"]
+        assert rights["level"] == "unknown"
+        assert "subjectaccessreviews.authorization.k8s.io" in rights["detail"]
+    finally:
+        product.delete("clusterrolebinding", "asker")
+        product.delete("serviceaccount", "asker")
+
+
 # The command among others.
 
 

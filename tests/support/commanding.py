@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,19 @@ def run(arguments: tuple[str, ...], config: Path, program: Path = LBCTL) -> Done
     )
 
 
-def run_in(world: World, arguments: tuple[str, ...], directory: Path) -> Done:
-    """Run a command against an API server that holds `world`."""
+def run_in(
+    world: World,
+    arguments: tuple[str, ...],
+    directory: Path,
+    prepare: Callable[[FakeApi], object] = lambda _: None,
+) -> Done:
+    """Run a command against an API server that holds `world`, and is prepared otherwise."""
 
     async def serve() -> Done:
         async with FakeApi() as api:
             for plural, body in world:
                 api.put(plural, body)
+            prepare(api)
             config = kubeconfig(directory / "config", api.url)
             return await asyncio.to_thread(run, arguments, config)
 

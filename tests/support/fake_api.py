@@ -76,11 +76,16 @@ class FakeApi:
         self.in_flight = 0
         self.most_in_flight = 0
         self.tokens: set[str] | None = None
+        self.denied: set[tuple[str, str, str]] = set()
+        """User, verb and resource of what a SubjectAccessReview answers with no."""
+        self.reviewed: list[Body] = []
+        """What SubjectAccessReviews asked for."""
         self.url = ""
         self.bookmark_s = bookmark_s
         self._host = host
         self._version = 1000
         self._collections: dict[str, Collection] = {}
+        self._stale: tuple[int, dict[str, dict[Key, Body]]] | None = None
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -141,6 +146,10 @@ class FakeApi:
         for plural, collection in self._collections.items():
             collection.objects = copy.deepcopy(backup[1].get(plural, {}))
             collection.history.clear()
+
+    def list_once_from(self, backup: tuple[int, dict[str, dict[Key, Body]]]) -> None:
+        """Let the next list tell of the past, as a server does that has fallen behind."""
+        self._stale = backup
 
     def delete_in_gap(self, plural: str, name: str, namespace: str = "") -> None:
         """Delete an object so that no watch ever tells: history gone, streams cut."""
@@ -234,6 +243,8 @@ class FakeApi:
     def _one(
         self, request: web.Request, collection: Collection, place: "Place", body: Any
     ) -> web.Response:
+        if request.method == "POST" and place.plural == "subjectaccessreviews":
+            return self._review(body)
         if request.method == "POST":
             return self._create(collection, place, body)
         old = collection.objects.get((place.namespace, place.name))
@@ -265,6 +276,13 @@ class FakeApi:
             return web.json_response(old)
         return web.json_response(self._store(collection, result))
 
+    def _review(self, body: Body) -> web.Response:
+        asked = body["spec"]["resourceAttributes"]
+        self.reviewed.append(asked)
+        resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+        denied = (body["spec"]["user"], asked["verb"], resource) in self.denied
+        return web.json_response({**body, "status": {"allowed": not denied}}, status=201)
+
     def _create(self, collection: Collection, place: "Place", body: Body) -> web.Response:
         metadata = body.setdefault("metadata", {})
         if place.namespace:
@@ -276,8 +294,12 @@ class FakeApi:
         return web.json_response(self._store(collection, body), status=201)
 
     def _list(self, request: web.Request, collection: Collection, place: "Place") -> web.Response:
-        metadata = {"resourceVersion": str(self._version)}
-        items = [o for o in collection.objects.values() if _selected(request, place, o)]
+        version, objects = self._version, collection.objects
+        if self._stale is not None:
+            version, objects = self._stale[0], self._stale[1].get(collection.plural, {})
+            self._stale = None
+        metadata = {"resourceVersion": str(version)}
+        items = [o for o in objects.values() if _selected(request, place, o)]
         fields = {"kind": "List", "metadata": metadata, "items": items}
         if place.group:
             # Of its own kinds the real one says first of which moment the list is.
@@ -420,8 +442,9 @@ def _selected(request: web.Request, place: Place, body: Body | None) -> bool:
         if value != wanted.removeprefix("="):
             return False
     for term in filter(None, labels.split(",")):
-        name, _, wanted = term.partition("=")
-        if body["metadata"].get("labels", {}).get(name) != wanted.removeprefix("="):
+        name, equals, wanted = term.partition("=")
+        label = body["metadata"].get("labels", {}).get(name)
+        if label is None or (equals and label != wanted.removeprefix("=")):
             return False
     return True
 

@@ -53,16 +53,22 @@ class Watched:
     def __init__(self, api: FakeApi, session: ApiSession, pace: Pace, path: str) -> None:
         self.api = api
         self.changes: list[Changes[str]] = []
+        self.shown: list[dict[str, str]] = []
+        """The addresses at the moment of each change."""
         self.unreadable: list[str] = []
         self.reflector: Reflector[str, View] = Reflector(
             session,
             path,
             project=project,
-            on_change=self.changes.append,
+            on_change=self._heard,
             on_unreadable=lambda name, _: self.unreadable.append(name),
             pace=pace,
             jitter=lambda: 0.5,
         )
+
+    def _heard(self, changes: Changes[str]) -> None:
+        self.changes.append(changes)
+        self.shown.append(self.addresses())
 
     def addresses(self) -> dict[str, str]:
         return {key: view.address for key, view in self.reflector.items.items()}

@@ -364,6 +364,33 @@ def test_a_version_lower_than_our_position_means_a_new_list() -> None:
     run(case())
 
 
+def test_a_list_older_than_what_is_known_does_not_turn_the_world_back() -> None:
+    """It is asked for again; nobody is shown, or told of, what it said."""
+
+    async def case() -> None:
+        async with watched("a", "b") as w:
+            await watching(w)
+            past = w.api.back_up()
+            w.api.put("services", service("a", "192.0.2.51"))
+            w.api.delete("services", "b", "web")
+            w.api.put("services", service("c", "192.0.2.61"))
+            await w.agrees()
+            known, lists = w.addresses(), w.api.count(Ask.LIST, "services")
+            w.shown.clear()
+            w.api.list_once_from(past)
+            await w.reflector.relist()
+            assert w.api.count(Ask.LIST, "services") == lists + 2
+            assert w.reflector.counters.gone == 1
+            assert w.shown
+            assert all(one == known for one in w.shown)
+            assert w.addresses() == known == w.truth()
+            await watching(w)
+            w.api.put("services", service("d", "192.0.2.71"))
+            await w.agrees()
+
+    run(case())
+
+
 @pytest.mark.parametrize(
     ("kind", "absent"), [(FaultKind.CRD_MISSING, True), (FaultKind.FORBIDDEN, False)], ids=str
 )

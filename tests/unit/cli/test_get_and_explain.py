@@ -92,6 +92,17 @@ def test_explain_of_half_an_allocation_advises_on_what_keeps_the_other_address_a
     assert (found["reason"], found["cause"]) == ("PartiallyAllocated", "NoPoolMatches")
 
 
+def test_explain_names_the_group_and_the_namespace_that_are_served(lbctl: Command) -> None:
+    plural, only = pool("first", "192.0.2.10/32")
+    only["metadata"]["namespace"] = "elsewhere"
+    world = [(plural, only), service("web", ingress=[{"ip": "192.0.2.10"}]), service("waiting")]
+    where = ("--api-group", "metallb.io", "--lbctl-namespace", "elsewhere")
+    said = lbctl("explain", "web", *where, world=world).stdout
+    assert "check: kubectl -n elsewhere get l2advertisements.metallb.io -o yaml" in said
+    said = lbctl("explain", "waiting", *where, world=world).stdout
+    assert "check: lbctl get pools --lbctl-namespace elsewhere" in said
+
+
 def test_explain_of_a_service_that_is_not_there_says_so(lbctl: Command) -> None:
     done = lbctl("explain", "nobody")
     assert (done.returncode, done.stdout) == (2, "")

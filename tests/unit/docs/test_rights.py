@@ -1,10 +1,16 @@
-"""What the chart grants, read in its templates: the claims of the compatibility page."""
+"""What the chart grants, read in its templates: the table of rights, and what pages claim."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+
+from lbctl.kube.groups import METALLB_GROUP, OWN_GROUP
+from lbctl.kube.rights import Component, Installation, Right, rights_of
 from speaker.main import GOODBYE_S, HANDOVER_S
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "deploy/helm/lbctl/templates"
@@ -66,3 +72,51 @@ def test_a_speaker_has_time_to_hand_over() -> None:
     )
     assert grace is not None
     assert int(grace.group(1)) >= HANDOVER_S + GOODBYE_S
+
+
+def rendered(where: Installation) -> list[dict[str, Any]]:
+    """Return the Roles and ClusterRoles of the chart, as Helm would make them for `where`."""
+    text = (TEMPLATES / "rbac.yaml").read_text().partition("\n---\n{{- end }}\n")[2]
+    webhook = re.compile(r" *{{- if .Values.webhook.enabled }}\n(.*?) *{{- end }}\n", re.DOTALL)
+    text = webhook.sub(r"\1" if where.webhook else "", text).removesuffix("{{- end }}\n")
+    for action, value in {
+        r'{{- include "lbctl.labels" . \| nindent 4 }}': "{}",
+        r"{{ .Release.Namespace }}": where.namespace,
+        r"{{ \$name }}": where.name,
+        r"{{ .Values.apiGroup }}": where.api_group,
+    }.items():
+        text = re.sub(action, value, text)
+    assert "{{" not in text
+    return list(yaml.safe_load_all(text))
+
+
+def granted(component: Component, where: Installation) -> list[Right]:
+    return sorted(
+        (
+            Right(
+                verb=verb,
+                group=group,
+                resource=resource,
+                namespace="" if role["kind"] == "ClusterRole" else where.namespace,
+                name=name,
+            )
+            for role in rendered(where)
+            if role["metadata"]["name"].endswith(f"-{component}")
+            for rule in role["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+            for name in rule.get("resourceNames", [""])
+        ),
+        key=str,
+    )
+
+
+@pytest.mark.parametrize("webhook", [True, False], ids=["webhook", "no-webhook"])
+@pytest.mark.parametrize("api_group", [OWN_GROUP, METALLB_GROUP])
+@pytest.mark.parametrize("component", Component)
+def test_the_chart_grants_what_the_table_says_and_no_more(
+    component: Component, api_group: str, webhook: bool
+) -> None:
+    where = Installation(namespace="there", name="mine", api_group=api_group, webhook=webhook)
+    assert granted(component, where) == sorted(rights_of(component, where), key=str)

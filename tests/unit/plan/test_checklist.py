@@ -15,6 +15,7 @@ from lbctl.plan.announcement import plan_announcements
 from lbctl.plan.checklist import Checklist, checklist
 from lbctl.plan.checklist_steps import Answer
 from lbctl.plan.explain import explain_service
+from lbctl.plan.places import Place
 from tests.support.builders import (
     NAMESPACE,
     addresses,
@@ -67,8 +68,7 @@ def walk(snapshot: Snapshot, sent: tuple[Sent, ...] = (), pods=PODS, proxy=Proxy
         announcement,
         snapshot.slices.get(SHOP, {}),
         Backing(pods=pods, proxies={NodeName("node1"): proxy}),
-        lbctl_namespace=NAMESPACE,
-        api_group="lbctl.io",
+        place=Place(lbctl_namespace=NAMESPACE, api_group="lbctl.io"),
     )
 
 

@@ -9,17 +9,18 @@ import pytest
 from lbctl.model.learned import Unknown
 from lbctl.model.names import NodeName, ObjectKey
 from lbctl.plan.doctor import (
-    Check,
     Definition,
     Facts,
     KubeProxy,
     LeaseFacts,
-    Level,
     NodeNetwork,
     Workload,
     diagnose,
     unreachable,
 )
+from lbctl.plan.doctor_checks import Check, Level
+from lbctl.plan.doctor_neighbors import K3S, KUBE_VIP, LBCTL, METALLB, Neighbor
+from lbctl.plan.doctor_rights import Rights
 from tests.support.builders import NAMESPACE, addresses, make_pool, make_ranges, service_key
 
 CRD = Definition(
@@ -46,7 +47,9 @@ WELL = Facts(
     pools=(make_pool("first", "192.0.2.128-192.0.2.250"),),
     service_ranges=make_ranges("198.19.0.0/16"),
     cluster_ips={service_key("default/web"): addresses("198.19.0.9")},
-    metallb_controllers=(),
+    rights=Rights(denied={"lbctl-system/lbctl-controller": ()}, unasked=()),
+    neighbors=(),
+    foreign={},
     strays=(),
     lbctl_namespace=NAMESPACE,
     api_group="lbctl.io",
@@ -72,7 +75,15 @@ def test_objects_that_nobody_reads_are_named():
     assert f"Move them to namespace {NAMESPACE}" in found.cure
 
 
-METALLB = Workload(name="controller", wanted=1, ready=1)
+def neighbor(product: str, load_balancer_class: str | None = None) -> Neighbor:
+    return Neighbor(
+        product=product,
+        namespace="far",
+        workload="controller",
+        load_balancer_class=load_balancer_class,
+    )
+
+
 FINDINGS = {
     "a CRD is missing": ("CRDs", {"definitions": ()}, Level.FAILED, "is missing"),
     "a CRD of another version": (
@@ -181,23 +192,69 @@ FINDINGS = {
         Level.UNKNOWN,
         "no speaker has reported",
     ),
-    "a MetalLB that serves the same class": (
-        "another load balancer",
-        {"metallb_controllers": (METALLB,)},
+    "a right that is missing": (
+        "rights",
+        {
+            "rights": Rights(
+                denied={"there/speaker": ("list nodes in every namespace",)}, unasked=()
+            )
+        },
         Level.FAILED,
-        "both serve the same Services",
+        "there/speaker may not list nodes in every namespace",
     ),
-    "a MetalLB beside a class of our own": (
-        "another load balancer",
-        {"metallb_controllers": (METALLB,), "load_balancer_class": "lbctl.io/own"},
-        Level.WARNING,
-        "lbctl.io/own",
+    "an account that nobody names": (
+        "rights",
+        {"rights": Rights(denied={"there/speaker": ()}, unasked=("controller",))},
+        Level.UNKNOWN,
+        "names the account of controller",
     ),
-    "a MetalLB scaled to nothing": (
+    "a right that is missing beside an account that nobody names": (
+        "rights",
+        {"rights": Rights(denied={"there/speaker": ("list nodes",)}, unasked=("controller",))},
+        Level.FAILED,
+        "may not list nodes",
+    ),
+    **{
+        f"{product} that serves the same class": (
+            "another load balancer",
+            {"neighbors": (neighbor(product),)},
+            Level.FAILED,
+            f"{product} runs in namespace far (controller); it and this lbctl serve the same",
+        )
+        for product in (METALLB, KUBE_VIP, K3S, LBCTL)
+    },
+    **{
+        f"{product} beside a class of our own": (
+            "another load balancer",
+            {"neighbors": (neighbor(product),), "load_balancer_class": "lbctl.io/own"},
+            Level.WARNING,
+            "lbctl.io/own",
+        )
+        for product in (METALLB, KUBE_VIP, K3S)
+    },
+    "an lbctl of the same class": (
         "another load balancer",
-        {"metallb_controllers": (replace(METALLB, wanted=0),)},
+        {"neighbors": (neighbor(LBCTL, "lbctl.io/own"),), "load_balancer_class": "lbctl.io/own"},
+        Level.FAILED,
+        "for class lbctl.io/own",
+    ),
+    "an lbctl of another class": (
+        "another load balancer",
+        {"neighbors": (neighbor(LBCTL, "lbctl.io/other"),)},
         Level.OK,
-        "no MetalLB",
+        "lbctl runs in namespace far (controller) for class lbctl.io/other; its class keeps it apart",
+    ),
+    "an lbctl without a class beside a class of our own": (
+        "another load balancer",
+        {"neighbors": (neighbor(LBCTL),), "load_balancer_class": "lbctl.io/own"},
+        Level.OK,
+        "keeps it apart",
+    ),
+    "an address of somebody else": (
+        "addresses of others",
+        {"foreign": {service_key("default/web"): "the status holds 203.0.113.7"}},
+        Level.WARNING,
+        "1 not served by lbctl: default/web (the status holds 203.0.113.7)",
     ),
     "what a MetalLB left": (
         "another load balancer",

@@ -288,3 +288,13 @@ def test_who_waits_for_a_port_is_served_when_a_sharer_leaves() -> None:
     assert cluster.reason("c") == Reason.POOL_EXHAUSTED
     del cluster.services["a"]
     assert cluster.go("a").has("c") == ["192.0.2.0"]
+
+
+def test_a_pool_that_is_not_in_effect_is_said_to_be_judged_where_either_group_shows_it() -> None:
+    """MetalLB's schema prunes our conditions; there the ConfigurationState has the verdict."""
+    cluster = Cluster(rejected_pool("bad"))
+    cluster.put("a", pool="bad")
+    refused = cluster.go().decision("a").refused
+    assert refused is not None
+    assert "its condition Accepted" in refused.detail
+    assert "ConfigurationState" in refused.detail

@@ -22,6 +22,7 @@ from lbctl.plan.explain import ServiceExplanation, explain_service
 from lbctl.plan.explain_node import NodeFacts, explain_node
 from lbctl.plan.explain_peer import PeerFacts, explain_peer, peer_key, session_advice
 from lbctl.plan.explain_pool import explain_pool, pool_key
+from lbctl.plan.places import Place
 from lbctl.plan.telling import NOBODY, Telling, telling_of
 from tests.support.bgp_builders import make_bgp_advertisement, make_peer
 from tests.support.builders import (
@@ -378,8 +379,7 @@ def walk(snapshot: Snapshot, sessions: Sessions | None = None) -> Checklist:
         snapshot.slices.get(SHOP, {}),
         Backing(pods=PODS, proxies={}),
         telling=telling(snapshot, sessions),
-        lbctl_namespace=NAMESPACE,
-        api_group="lbctl.io",
+        place=Place(lbctl_namespace=NAMESPACE, api_group="lbctl.io"),
     )
 
 
