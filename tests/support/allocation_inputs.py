@@ -135,16 +135,19 @@ def families(drawn: tuple[list[str], str]) -> Body:
 
 TERMS = st.sampled_from(
     [
-        ("", "TCP", 80, "Cluster"),
-        ("", "TCP", 80, "Cluster"),
-        ("k", "TCP", 80, "Cluster"),
-        ("k", "TCP", 81, "Cluster"),
-        ("k", "UDP", 80, "Cluster"),
-        ("k", "TCP", 81, "Local"),
-        ("k", "TCP", 82, "Local"),
-        ("l", "TCP", 81, "Cluster"),
+        ("", [("TCP", 80)], "Cluster"),
+        ("", [("TCP", 80)], "Cluster"),
+        ("k", [("TCP", 80)], "Cluster"),
+        ("k", [("TCP", 80)], "Cluster"),
+        ("k", [("TCP", 81)], "Cluster"),
+        ("k", [("UDP", 80)], "Cluster"),
+        ("k", [("TCP", 80), ("TCP", 81)], "Cluster"),
+        ("k", [("TCP", 81)], "Local"),
+        ("k", [("TCP", 82)], "Local"),
+        ("l", [("TCP", 81)], "Cluster"),
     ]
 )
+"""Sharing key, ports and policy."""
 BACKENDS = st.sampled_from([{"app": "x"}, {"app": "x"}, {"app": "y"}, None])
 """Selectors of Services; None has its endpoints written by hand."""
 
@@ -152,10 +155,10 @@ BACKENDS = st.sampled_from([{"app": "x"}, {"app": "x"}, {"app": "y"}, None])
 @st.composite
 def sharing(draw: st.DrawFn) -> tuple[Body, Body]:
     """Return annotations and fields of the spec that decide who shares with whom."""
-    key, protocol, port, policy = draw(TERMS)
+    key, ports, policy = draw(TERMS)
     annotations = {draw(st.sampled_from(PREFIXES)) + "allow-shared-ip": key} if key else {}
     return annotations, {
-        "ports": [{"protocol": protocol, "port": port}],
+        "ports": [{"protocol": protocol, "port": port} for protocol, port in ports],
         "externalTrafficPolicy": policy,
         "selector": draw(BACKENDS),
         "allocateLoadBalancerNodePorts": draw(st.booleans()),
