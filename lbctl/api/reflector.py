@@ -159,9 +159,9 @@ class Reflector(Generic[K, V]):
     def relist(self) -> asyncio.Future[None]:
         """Return what is done when a list that began after this call is in `items`.
 
-        The call itself asks, awaited or not. For the moment after the Lease was gained: the watch may lag behind what the
-        previous leader wrote. The wait lasts as long as the server is away; put a
-        timeout around it where that matters.
+        The call itself asks, awaited or not. For the moment after the Lease was gained: the watch
+        may lag behind what the previous leader wrote. The wait lasts as long as the server is away;
+        put a timeout around it where that matters.
         """
         self._asked += 1
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,8 @@
 """Gather what `lbctl doctor` judges: every fact by itself, so that one refusal hides no other.
 
-Only reads, and asks what accounts may do. What RBAC refuses, what is not served and what cannot be parsed become `Unknown` with a
-sentence; only an API server that does not answer at all ends the gathering, by `ApiUnreachable`.
+Only reads, and asks what accounts may do. What RBAC refuses, what is not served and what cannot be
+parsed become `Unknown` with a sentence; only an API server that does not answer at all ends the
+gathering, by `ApiUnreachable`.
 """
 
 from __future__ import annotations

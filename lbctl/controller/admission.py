@@ -4,8 +4,8 @@ The words are those of the condition `Accepted`: the same parser and the same ru
 pools in effect. So whatever the condition would say is said at the door, also in MetalLB's group,
 whose schema lets more through than ours. A reference to a pool that does not exist is a warning,
 because an advertisement may be applied before its pool, and so are ranges that clients cannot
-reach; BGP objects are judged one by one, and
-what they say of peers and names of communities is not looked up here.
+reach; BGP objects are judged one by one, and what they say of peers and names of communities is
+not looked up here.
 
 Let through on purpose: an update that leaves `spec` alone (refusing a label makes no pool better)
 and an update in another namespace (with a warning: it may be somebody else's object). Runs in

@@ -43,8 +43,9 @@ def not_ours(
 ) -> NotOurs | None:
     """Return why the Service is none of our business, or None if it is ours.
 
-    `before` is what the plan before gave it: ours, though its mark may be on its way. A Service of a foreign class is released only if nothing but our addresses would be
-    cleared, because a mark in MetalLB's spelling may be MetalLB's own.
+    `before` is what the plan before gave it: ours, though its mark may be on its way. A Service of a
+    foreign class is released only if nothing but our addresses would be cleared, because a mark in
+    MetalLB's spelling may be MetalLB's own.
     """
     if service.type != LOAD_BALANCER:
         return NotOurs(

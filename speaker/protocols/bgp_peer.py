@@ -204,9 +204,9 @@ def next_hop_self(
     `on_link` begins with our end of the session. Of several others one of `before`, which the peer
     has been told of, stays; else a configured one of the link is taken. A link-local address is
     taken when the family has no other, as on an unnumbered link, and only if the peer is on that
-    link: farther away it points nowhere. The link of a session may be the loopback one, where hosts that route keep an
-    address of their own: 127.0.0.1 and ::1 beside that lead nowhere, and
-    are taken only if the peer itself is on this node, and nothing else is there.
+    link: farther away it points nowhere. The link of a session may be the loopback one, where hosts
+    that route keep an address of their own: 127.0.0.1 and ::1 beside that lead nowhere, and are
+    taken only if the peer itself is on this node, and nothing else is there.
     """
     chosen: dict[Family, Address] = {}
     beside, known = on_link[1:], [one for one in config.next_hops if one in on_link]

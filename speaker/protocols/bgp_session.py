@@ -7,8 +7,9 @@ after a restart under graceful restart. UPDATEs leave in batches, the next one w
 the last, so a slow peer costs one batch of memory and always gets the latest wish.
 
 Who would fill what: a peer that floods us fills nothing (messages are counted and dropped), one
-that asks for the routes again and again is answered once a second, one that does not read holds one batch and is closed after the send hold time, one that connects and
-fails in a circle meets a growing pause. Driven by `speaker.drivers.node.bgp`.
+that asks for the routes again and again is answered once a second, one that does not read holds
+one batch and is closed after the send hold time, one that connects and fails in a circle meets a
+growing pause. Driven by `speaker.drivers.node.bgp`.
 """
 
 from __future__ import annotations
